@@ -1,0 +1,55 @@
+/**
+ * The error vocabulary of the whole project (design.md section 7).
+ *
+ * Every failure that a user may see is a {@link TvmmError}: one sentence that names the object, a stable `code`
+ * for programs, and a `hint` that says what to do next. A failed system call is a {@link SystemError}.
+ */
+import { constants } from 'node:os';
+
+/** Options of every tvmm error. */
+export interface TvmmErrorOptions {
+  /** Stable, machine-readable name of the failure, e.g. `KERNEL_NOT_FOUND`. */
+  code: string;
+  /** What the user can do about it: a sentence, without a trailing period problem of its own. */
+  hint?: string;
+  cause?: unknown;
+}
+
+/** Base class: `message` is one clear sentence, `code` is stable, `hint` says what to do next. */
+export class TvmmError extends Error {
+  readonly code: string;
+  readonly hint: string | undefined;
+
+  constructor(message: string, options: TvmmErrorOptions) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = new.target.name;
+    this.code = options.code;
+    this.hint = options.hint;
+  }
+}
+
+const errnoNames = new Map<number, string>(
+  Object.entries(constants.errno).map(([name, value]) => [value, name]),
+);
+
+/** The symbolic name of an errno value (`22` gives `EINVAL`); unknown values become `E<number>`. */
+export function errnoName(errno: number): string {
+  return errnoNames.get(errno) ?? `E${errno}`;
+}
+
+/** A system call that failed: `KVM_SET_USER_MEMORY_REGION slot 0: EINVAL`. */
+export class SystemError extends TvmmError {
+  /** The call's name, e.g. `KVM_RUN`, `mmap`, `open`. */
+  readonly syscall: string;
+  /** What it was called on, e.g. `slot 0` or a path; may be empty. */
+  readonly object: string;
+  readonly errno: number;
+
+  constructor(syscall: string, object: string, errno: number, hint?: string) {
+    const name = errnoName(errno);
+    super(`${syscall}${object === '' ? '' : ` ${object}`}: ${name}`, { code: name, hint });
+    this.syscall = syscall;
+    this.object = object;
+    this.errno = errno;
+  }
+}
