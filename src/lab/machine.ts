@@ -1,0 +1,148 @@
+/**
+ * L1 as a QEMU command line: TCG with AMD-V and nested paging, PVH entry, the host's file system by 9p, virtio-serial ports on
+ * inherited sockets (so nothing of it has a name in the file system). Pure, except for the search for QEMU itself.
+ */
+import { accessSync, constants } from 'node:fs';
+import { totalmem } from 'node:os';
+import { delimiter, join } from 'node:path';
+import { runCommand } from '../guest/command.js';
+import { LabOptionError, LabStartError } from './errors.js';
+import { MOUNT_TAG, PORT } from './layout.js';
+
+/** The emulated IOMMU of L1. */
+export type LabIommu = false | 'intel' | 'amd';
+
+/** What L1 is. */
+export interface LabMachine {
+  /** RAM of L1 in MiB. */
+  readonly memoryMiB: number;
+  readonly cpus: number;
+  readonly iommu: LabIommu;
+}
+
+/** The defaults of {@link LabMachine}. */
+export const DEFAULT_LAB_MACHINE: LabMachine = { memoryMiB: 2048, cpus: 2, iommu: false };
+
+/** Below this L1 has no room for its root's overlay. */
+const MIN_MEMORY_MIB = 384;
+const MAX_CPUS = 64;
+
+/** The descriptors of QEMU's end of each virtio-serial port. */
+export const PORT_FD = { control: 3, stdin: 4, stdout: 5, stderr: 6, terminal: 7 } as const;
+type PortName = keyof typeof PORT_FD;
+
+/** Everything that the command line names. */
+export interface QemuInputs {
+  readonly machine: LabMachine;
+  readonly vmlinux: string;
+  readonly initramfs: string;
+  /** The exchange share's folder on the host. */
+  readonly exchange: string;
+  /** Ports with a descriptor ({@link PORT_FD}); the others lead nowhere. */
+  readonly ports: readonly PortName[];
+  /** Further QEMU arguments: devices for L1. */
+  readonly devices?: readonly string[];
+}
+
+/** Refuses a machine that cannot be. Throws {@link LabOptionError}. */
+export function checkLabMachine(machine: LabMachine, hostBytes = totalmem()): void {
+  const refuse = (message: string, hint?: string) => {
+    throw new LabOptionError(message, { code: 'LAB_OPTION', hint });
+  };
+  const { memoryMiB, cpus } = machine;
+  if (!Number.isInteger(memoryMiB) || memoryMiB < MIN_MEMORY_MIB) {
+    refuse(`the lab's memory must be at least ${MIN_MEMORY_MIB} MiB`);
+  }
+  const hostMiB = Math.floor(hostBytes / 2 ** 20);
+  if (memoryMiB > hostMiB)
+    refuse(`the lab's memory of ${memoryMiB} MiB is more than this host has (${hostMiB} MiB)`);
+  if (!Number.isInteger(cpus) || cpus < 1 || cpus > MAX_CPUS)
+    refuse(`the lab has 1 to ${MAX_CPUS} CPUs, not ${cpus}`);
+}
+
+/** L1's kernel command line. Nothing is guarded against in an emulated machine: mitigations only cost instructions. */
+export function kernelCommandLine(): string {
+  return ['console=ttyS0', 'quiet', 'panic=-1', 'mitigations=off', 'iommu=pt', '8250.nr_uarts=1'].join(' ');
+}
+
+/** QEMU's arguments for L1. */
+export function qemuArguments(inputs: QemuInputs): string[] {
+  const { machine } = inputs;
+  const args = [
+    // The kernel looks at every device that is there: leave out what L1 has no use for.
+    ...['-M', `q35,sata=off,smbus=off${machine.iommu === false ? '' : ',kernel-irqchip=split'}`],
+    ...['-accel', 'tcg,thread=multi,tb-size=256'],
+    ...['-cpu', 'max,+svm,+npt'],
+    ...['-m', `${machine.memoryMiB}`, '-smp', `${machine.cpus}`],
+    ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
+    ...['-chardev', 'stdio,id=console,signal=off', '-serial', 'chardev:console'],
+    ...['-kernel', inputs.vmlinux, '-initrd', inputs.initramfs, '-append', kernelCommandLine()],
+    ...iommuArguments(machine.iommu),
+    ...['-virtfs', share('/', MOUNT_TAG.root, 'readonly=on,multidevs=remap')],
+    ...['-virtfs', share(inputs.exchange, MOUNT_TAG.exchange, 'multidevs=remap')],
+    ...['-device', 'virtio-serial-pci'],
+  ];
+  for (const [name, fd] of Object.entries(PORT_FD)) {
+    const used = inputs.ports.some((port) => port === name);
+    args.push('-chardev', used ? `socket,id=${name},fd=${fd}` : `null,id=${name}`);
+  }
+  for (const [name, number] of Object.entries(PORT)) {
+    const kind = number === PORT.terminal ? 'virtconsole' : 'virtserialport';
+    args.push('-device', `${kind},chardev=${name},nr=${number},name=tvmm.${name}`);
+  }
+  return [...args, ...(inputs.devices ?? [])];
+}
+
+function iommuArguments(iommu: LabIommu): string[] {
+  if (iommu === 'intel') return ['-device', 'intel-iommu,intremap=on'];
+  if (iommu === 'amd') return ['-device', 'amd-iommu,intremap=on'];
+  return [];
+}
+
+function share(path: string, tag: string, options: string): string {
+  // A comma ends an option in QEMU's syntax; a doubled one is a comma.
+  return `local,path=${path.replaceAll(',', ',,')},mount_tag=${tag},security_model=none,${options}`;
+}
+
+/** QEMU 6.2: the oldest release that these arguments are meant for. */
+const OLDEST_QEMU = [6, 2] as const;
+const QEMU = 'qemu-system-x86_64';
+
+/** The absolute path of the host's QEMU. Throws {@link LabStartError} when it is missing. */
+export function findQemu(path = process.env.PATH ?? ''): string {
+  for (const folder of [...path.split(delimiter).filter((one) => one !== ''), '/usr/bin', '/usr/local/bin']) {
+    try {
+      accessSync(join(folder, QEMU), constants.X_OK);
+      return join(folder, QEMU);
+    } catch {
+      // The next folder may have it.
+    }
+  }
+  throw new LabStartError(`the lab cannot start: ${QEMU} is not installed`, {
+    code: 'LAB_NO_QEMU',
+    hint: 'apt-get install qemu-system-x86',
+  });
+}
+
+/** Asks QEMU for its version (`7.2.22`). Throws {@link LabStartError} when it is too old or does not run. */
+export async function checkQemu(qemu: string): Promise<string> {
+  const said = (await runCommand(qemu, ['--version'])).toString('utf8');
+  return requireQemuVersion(said, qemu);
+}
+
+/** The version in what `qemu --version` prints, if it is new enough. */
+export function requireQemuVersion(said: string, qemu: string): string {
+  const match = /version (\d+)\.(\d+)(\.\d+)?/.exec(said);
+  const [major, minor] = [Number(match?.[1]), Number(match?.[2])];
+  if (match === null || major < OLDEST_QEMU[0] || (major === OLDEST_QEMU[0] && minor < OLDEST_QEMU[1])) {
+    const what = match === null ? 'does not say its version' : `is version ${major}.${minor}`;
+    throw new LabStartError(
+      `the lab cannot start: ${qemu} ${what}, and it needs ${OLDEST_QEMU.join('.')} or later`,
+      {
+        code: 'LAB_OLD_QEMU',
+        hint: 'apt-get install qemu-system-x86',
+      },
+    );
+  }
+  return match[0].slice('version '.length);
+}
