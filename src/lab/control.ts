@@ -60,9 +60,9 @@ export class AgentControl {
     this.#tell(TOLD.kill, job);
   }
 
-  /** Runs the script of job `job` on the stream ports, or on the terminal; `mark` will end its output. */
-  stream(job: number, mode: 'pipe' | 'tty', mark: string): Promise<number> {
-    return this.#job(job, () => this.#tell(TOLD.stream, mode, mark));
+  /** Runs the script of job `job` on the stream ports, or on the terminal of that size; `mark` will end its output. */
+  stream(job: number, mode: 'pipe' | 'tty', mark: string, size = { rows: 24, columns: 80 }): Promise<number> {
+    return this.#job(job, () => this.#tell(TOLD.stream, mode, mark, size.rows, size.columns));
   }
 
   /** Sets the terminal's size; L1's kernel sends SIGWINCH. */

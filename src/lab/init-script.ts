@@ -143,10 +143,13 @@ stream_pipe() {
   say ${SAYS.done} ${STREAM_JOB} $status
 }
 
-# stream_tty MARK: the same with the terminal. The end of the session hangs the terminal up: it is opened anew for the mark.
+# stream_tty MARK ROWS COLUMNS: the same with the terminal. It forgets its size when nobody has it open, and the end of the
+# session hangs it up: so it is held here, and opened anew for the mark.
 stream_tty() {
   mkdir $state/${STREAM_JOB}
-  $busybox setsid -c $busybox sh $jobs/${STREAM_JOB}/script <${TERMINAL_DEVICE} >${TERMINAL_DEVICE} 2>&1 3>&- &
+  exec 4<>${TERMINAL_DEVICE}
+  stty rows $2 cols $3 <&4
+  $busybox setsid -c $busybox sh $jobs/${STREAM_JOB}/script <${TERMINAL_DEVICE} >${TERMINAL_DEVICE} 2>&1 3>&- 4>&- &
   command=$!
   echo $command >$state/${STREAM_JOB}/pid
   wait $command
@@ -157,11 +160,11 @@ stream_tty() {
 
 serve() {
   say ${SAYS.up}
-  while read -r word one two <&3; do
+  while read -r word one two three four <&3; do
     case $word in
       ${TOLD.run}) job $one & ;;
       ${TOLD.kill}) kill -KILL -$(cat $state/$one/pid) 2>/dev/null ;;
-      ${TOLD.stream}) stream_$one $two & ;;
+      ${TOLD.stream}) stream_$one $two $three $four & ;;
       ${TOLD.size}) stty -F ${TERMINAL_DEVICE} rows $one cols $two 2>/dev/null ;;
     esac
   done

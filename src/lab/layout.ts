@@ -31,6 +31,6 @@ export const TERMINAL_DEVICE = '/dev/hvc0';
 export const SAYS = { parked: 'parked', up: 'up', done: 'done' } as const;
 
 /**
- * What the agent is told, one line each: `go EPOCH_SECONDS`, `run JOB`, `kill JOB`, `stream pipe|tty MARK`, `size ROWS COLUMNS`.
+ * What the agent is told, one line each: `go EPOCH_SECONDS`, `run JOB`, `kill JOB`, `stream pipe|tty MARK ROWS COLUMNS`, `size ROWS COLUMNS`.
  */
 export const TOLD = { go: 'go', run: 'run', kill: 'kill', stream: 'stream', size: 'size' } as const;

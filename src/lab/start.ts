@@ -28,6 +28,8 @@ export interface LabOptions extends Partial<LabMachine> {
   devices?: readonly string[];
   /** How long L1 may take to come up; 180 s by default, since a loaded machine emulates slowly. */
   startTimeoutMs?: number;
+  /** Aborting it makes the start fail, with nothing left behind. */
+  signal?: AbortSignal;
 }
 
 const START_TIMEOUT_MS = 180_000;
@@ -56,6 +58,7 @@ export async function startLab(options: LabOptions, ports: readonly PortName[] =
   const kernel = await ensureKernel('full', options.progress ?? silent);
   const initramfs = await ensureInitramfs(kernel);
   await version;
+  options.signal?.throwIfAborted();
 
   const folder = exchangeFolder();
   const stack = new AsyncDisposableStackLite();
@@ -71,6 +74,9 @@ export async function startLab(options: LabOptions, ports: readonly PortName[] =
     };
     const qemu = new QemuProcess(path, qemuArguments({ ...inputs, devices: options.devices }), used);
     stack.defer(() => qemu[Symbol.asyncDispose]());
+    const kill = () => qemu.kill();
+    options.signal?.addEventListener('abort', kill);
+    stack.defer(() => options.signal?.removeEventListener('abort', kill));
     const control = new AgentControl(qemu);
     const timeout = options.startTimeoutMs ?? START_TIMEOUT_MS;
     await control.heard(SAYS.parked, timeout);

@@ -1,0 +1,198 @@
+/**
+ * One command in a lab of its own, with live streams: a terminal where the caller has one (raw on this side, window size passed
+ * on, Ctrl-C goes to the command), three separate, binary-clean streams otherwise. SIGINT, SIGTERM and SIGHUP end the lab
+ * with 128 + n. No emulator, socket or folder outlives the call.
+ */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { constants } from 'node:os';
+import { join } from 'node:path';
+import type { Readable, Writable } from 'node:stream';
+import type { ReadStream, WriteStream } from 'node:tty';
+import { packageRoot } from '../sys/package-root.js';
+import { JOBS_FOLDER, STREAM_JOB } from './layout.js';
+import { MarkFinder, randomMark } from './mark.js';
+import { jobScript, labEnvironment } from './shell.js';
+import { type LabOptions, type StartedLab, startLab } from './start.js';
+
+/** The caller's streams; by default those of this process. */
+export interface LabStreams {
+  readonly stdin: Readable & Partial<Pick<ReadStream, 'isTTY' | 'setRawMode'>>;
+  readonly stdout: Writable & Partial<Pick<WriteStream, 'isTTY' | 'rows' | 'columns'>>;
+  readonly stderr: Writable;
+}
+
+/** Options of {@link runInLab}. */
+export interface RunInLabOptions extends LabOptions {
+  /** Absolute; by default this process's working directory, which L1 sees under the same path. */
+  cwd?: string;
+  /** Added to the lab's environment (PATH, HOME, LANG, TERM and TVMM_* of this process). */
+  env?: Readonly<Record<string, string>>;
+  /** Give the command a terminal; by default when stdin and stdout are one. */
+  tty?: boolean;
+  streams?: LabStreams;
+  /** Called when L1 is up, right before the command starts. */
+  onUp?: () => void;
+}
+
+/** Signals that end the lab. */
+const ENDING: readonly NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP'];
+/** The status of a command whose reader has gone away, as shells report SIGPIPE. */
+const STATUS_SIGPIPE = 128 + constants.signals.SIGPIPE;
+/** How long the end of the output may lag behind the exit status. */
+const MARK_TIMEOUT_MS = 10_000;
+
+/**
+ * Runs `argv` as root in a fresh lab and resolves to its exit status (128 + n after signal n; 126 and 127 as shells do).
+ * Throws `LabStartError`, `LabOptionError`, `LabDiedError`, `LabJobError`.
+ */
+export async function runInLab(argv: readonly string[], options: RunInLabOptions = {}): Promise<number> {
+  const streams = options.streams ?? process;
+  const tty = options.tty ?? (streams.stdin.isTTY === true && streams.stdout.isTTY === true);
+  const env = { ...labEnvironment(process.env), ...options.env };
+  const script = jobScript({ argv, cwd: options.cwd ?? process.cwd(), env });
+
+  const abort = new AbortController();
+  let ending: number | undefined;
+  const end = (status: number) => {
+    ending ??= status;
+    abort.abort();
+  };
+  const onSignal = (signal: NodeJS.Signals) => end(128 + constants.signals[signal]);
+  for (const signal of ENDING) process.on(signal, onSignal);
+  const aborted = new Promise<void>((resolve) => abort.signal.addEventListener('abort', () => resolve()));
+  const work = (async () => {
+    const lab = await startLab(
+      { ...options, signal: abort.signal },
+      tty ? ['terminal'] : ['stdin', 'stdout', 'stderr'],
+    );
+    try {
+      const folder = join(lab.exchange, JOBS_FOLDER, `${STREAM_JOB}`);
+      mkdirSync(folder);
+      writeFileSync(join(folder, 'script'), script);
+      options.onUp?.();
+      return await Promise.race([
+        (tty ? streamTerminal : streamPipes)(lab, streams, end),
+        aborted.then(() => 0),
+      ]);
+    } finally {
+      await lab[Symbol.asyncDispose]();
+    }
+  })();
+  try {
+    const status = await work;
+    return ending ?? status;
+  } catch (error) {
+    if (ending !== undefined) return ending;
+    throw error;
+  } finally {
+    for (const signal of ENDING) process.off(signal, onSignal);
+  }
+}
+
+/** Options of {@link runTvmmInLab}. */
+export interface RunTvmmInLabOptions extends Omit<RunInLabOptions, 'memoryMiB'> {
+  /** RAM of the guest that tvmm will run there, in MiB: L1 gets that and what it needs itself. */
+  guestMemoryMiB: number;
+}
+
+/** What L1's kernel, its root's overlay and Node need beside a guest's memory, in MiB. */
+const L1_OVERHEAD_MIB = 1024;
+
+/** Runs this very tvmm with `args` in a lab, e.g. `['boot', '--accel', 'kvm']`. As {@link runInLab}. */
+export async function runTvmmInLab(args: readonly string[], options: RunTvmmInLabOptions): Promise<number> {
+  const { guestMemoryMiB, ...rest } = options;
+  const argv = [process.execPath, join(packageRoot(), 'dist/cli.js'), ...args];
+  return await runInLab(argv, { ...rest, memoryMiB: Math.max(2048, guestMemoryMiB + L1_OVERHEAD_MIB) });
+}
+
+/** Three separate streams. */
+async function streamPipes(
+  lab: StartedLab,
+  streams: LabStreams,
+  end: (status: number) => void,
+): Promise<number> {
+  const input = lab.qemu.port('stdin');
+  // The end of stdin half-closes the port, which the command reads as end-of-file.
+  streams.stdin.pipe(input);
+  streams.stdin.once('error', () => input.end());
+  const mark = randomMark();
+  const outputs = [
+    passUntilMark(lab.qemu.port('stdout'), streams.stdout, mark, end),
+    passUntilMark(lab.qemu.port('stderr'), streams.stderr, mark, end),
+  ];
+  try {
+    const status = await lab.control.stream(STREAM_JOB, 'pipe', mark);
+    await within(MARK_TIMEOUT_MS, Promise.all(outputs));
+    return status;
+  } finally {
+    release(streams.stdin, input);
+  }
+}
+
+/** The terminal: everything goes through it in both directions. */
+async function streamTerminal(
+  lab: StartedLab,
+  streams: LabStreams,
+  end: (status: number) => void,
+): Promise<number> {
+  const { stdin, stdout } = streams;
+  const terminal = lab.qemu.port('terminal');
+  const size = () => lab.control.size(stdout.rows ?? 24, stdout.columns ?? 80);
+  const mark = randomMark();
+  const output = passUntilMark(terminal, stdout, mark, end);
+  stdin.setRawMode?.(true);
+  stdout.on('resize', size);
+  try {
+    stdin.pipe(terminal);
+    const status = lab.control.stream(STREAM_JOB, 'tty', mark, {
+      rows: stdout.rows ?? 24,
+      columns: stdout.columns ?? 80,
+    });
+    await status;
+    await within(MARK_TIMEOUT_MS, output);
+    return await status;
+  } finally {
+    stdout.off('resize', size);
+    stdin.setRawMode?.(false);
+    release(stdin, terminal);
+  }
+}
+
+/** Copies `from` to `to` with its back-pressure until the mark has come and everything before it is written. */
+function passUntilMark(
+  from: Readable,
+  to: Writable,
+  mark: string,
+  end: (status: number) => void,
+): Promise<void> {
+  const finder = new MarkFinder(mark);
+  return new Promise((resolve) => {
+    to.on('error', (error: NodeJS.ErrnoException) => end(error.code === 'EPIPE' ? STATUS_SIGPIPE : 125));
+    from.on('data', (chunk: Buffer) => {
+      const bytes = finder.pass(chunk);
+      if (finder.found) to.write(bytes, () => resolve());
+      else if (bytes.length > 0 && !to.write(bytes)) {
+        from.pause();
+        to.once('drain', () => from.resume());
+      }
+    });
+    from.once('close', () => to.write(finder.rest(), () => resolve()));
+  });
+}
+
+/** Lets go of the caller's stdin, so that it keeps no event loop alive. */
+function release(stdin: LabStreams['stdin'], port: Writable): void {
+  stdin.unpipe(port);
+  stdin.pause();
+  // A file as stdin has no unref, and needs none.
+  if (stdin === process.stdin) process.stdin.unref?.();
+}
+
+async function within(ms: number, wanted: Promise<unknown>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, ms);
+  });
+  await Promise.race([wanted, late]);
+  clearTimeout(timer);
+}
