@@ -1,0 +1,187 @@
+/**
+ * Builds dist/ from src, bench, examples and firmware: bundles with shared chunks (few files to open at start-up), type
+ * declarations, flat guests and C tools. Checks no types: that is the tests' work, and a newcomer's first start should not wait.
+ *
+ * Flat output on purpose: threads and chunks find each other as siblings of the running module. `--no-types` leaves the
+ * declarations out, `--only cli,index` builds these bundles and nothing else, `--if-needed` ends at once when dist/ is already made
+ * from these sources.
+ */
+import { spawnSync } from 'node:child_process';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { builtHash, inputHash, stampFile } from './stamp.mjs';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+process.chdir(root);
+
+const hash = inputHash(root);
+if (process.argv.includes('--if-needed') && hash === builtHash(root)) process.exit(0);
+// An interrupted build leaves no stamp, so that the next one starts anew.
+rmSync(stampFile(root), { force: true });
+
+/** Name in dist/ of each program, library entry and thread. */
+const ENTRIES = {
+  cli: 'src/cli/main.ts',
+  index: 'src/index.ts',
+  kvm: 'src/kvm/index.ts',
+  memory: 'src/memory/index.ts',
+  'vcpu-thread': 'src/vcpu/thread.ts',
+  'io-thread': 'src/vmm/io-thread.ts',
+};
+const only = process.argv.includes('--only')
+  ? process.argv[process.argv.indexOf('--only') + 1]?.split(',')
+  : undefined;
+/** The guests of firmware/ are linked where their source says `@link 0x8000`; here where it says nothing. */
+const DEFAULT_LINK_ADDRESS = '0x1000';
+
+const { build } = await import('esbuild');
+
+const common = {
+  bundle: true,
+  platform: 'node',
+  format: 'esm',
+  target: 'node20',
+  sourcemap: 'linked',
+  logLevel: 'warning',
+  minify: false,
+  metafile: true,
+};
+
+/** Runs a tool; its complaint ends the build. */
+function run(command, args) {
+  const result = spawnSync(command, args, { stdio: ['ignore', 'inherit', 'inherit'] });
+  if (result.error !== undefined) {
+    console.error(
+      `build: ${command} cannot be run (${result.error.code}); npm run setup installs what is needed`,
+    );
+    process.exit(1);
+  }
+  if (result.status !== 0) {
+    console.error(`build: ${command} ${args.slice(-1)} failed`);
+    process.exit(1);
+  }
+}
+
+function sourcesIn(folder, extension) {
+  return existsSync(folder) ? readdirSync(folder).filter((name) => name.endsWith(extension)) : [];
+}
+
+async function bundlePrograms() {
+  const result = await build({
+    ...common,
+    entryPoints: Object.fromEntries(
+      Object.entries(ENTRIES).filter(
+        ([name, source]) => existsSync(source) && (only === undefined || only.includes(name)),
+      ),
+    ),
+    outdir: 'dist',
+    splitting: true,
+    chunkNames: '[name]-[hash]',
+    // commander is bundled: one file fewer to find and open at each start. It is CommonJS and wants a require.
+    external: ['koffi', 'pino'],
+    banner: {
+      js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);",
+    },
+  });
+  const made = new Set(Object.keys(result.metafile.outputs).map((path) => basename(path)));
+  for (const name of readdirSync('dist')) {
+    if (only === undefined && /-[A-Z0-9]{8}\.js(\.map)?$/.test(name) && !made.has(name))
+      rmSync(join('dist', name));
+  }
+  if (existsSync('dist/cli.js')) chmodSync('dist/cli.js', 0o755);
+}
+
+/** bench/ and examples/ import the package by its name, as its users do, so nothing of it is bundled into them. */
+async function bundleUsers(folder) {
+  const sources = sourcesIn(folder, '.ts').filter((name) => !name.endsWith('.test.ts'));
+  if (sources.length === 0) return;
+  await build({
+    ...common,
+    entryPoints: sources.map((name) => join(folder, name)),
+    outdir: join('dist', folder),
+    packages: 'external',
+    // Without this esbuild would follow the "paths" of tsconfig.json into src.
+    tsconfigRaw: { compilerOptions: { target: 'ES2022', verbatimModuleSyntax: true } },
+  });
+}
+
+/** Emits beside and renames, so that a reader never finds half of the declarations. */
+function emitTypes() {
+  rmSync('dist/types.new', { recursive: true, force: true });
+  run('node_modules/.bin/tsc', ['-p', 'tsconfig.build.json', '--outDir', 'dist/types.new']);
+  rmSync('dist/types', { recursive: true, force: true });
+  renameSync('dist/types.new', 'dist/types');
+}
+
+/** A flat binary: linked at its address, then nothing but the bytes. 16-, 32- and 64-bit code alike is assembled as ELF64. */
+function assemble(name, scratch) {
+  const source = join('firmware', name);
+  const stem = basename(name, '.S');
+  const address = /@link\s+(0x[0-9a-fA-F]+)/.exec(readFileSync(source, 'utf8'))?.[1] ?? DEFAULT_LINK_ADDRESS;
+  const object = join(scratch, `${stem}.o`);
+  const elf = join(scratch, `${stem}.elf`);
+  run('gcc', ['-c', '-nostdlib', '-ffreestanding', '-I', 'firmware', '-o', object, source]);
+  run('ld', [
+    '-m',
+    'elf_x86_64',
+    '-T',
+    'firmware/flat.ld',
+    `--defsym=FLAT_BASE=${address}`,
+    '-o',
+    elf,
+    object,
+  ]);
+  run('objcopy', ['-O', 'binary', elf, join('dist/firmware', `${stem}.bin`)]);
+}
+
+function buildFirmware() {
+  const guests = sourcesIn('firmware', '.S');
+  const tools = sourcesIn('firmware', '.c');
+  if (guests.length + tools.length === 0) return;
+  mkdirSync('dist/firmware', { recursive: true });
+  const scratch = mkdtempSync(join(tmpdir(), 'tvmm-firmware-'));
+  try {
+    for (const name of guests) assemble(name, scratch);
+    for (const name of tools) {
+      run('gcc', [
+        '-O2',
+        '-Wall',
+        '-Wextra',
+        '-o',
+        join('dist/firmware', basename(name, '.c')),
+        join('firmware', name),
+      ]);
+    }
+  } finally {
+    rmSync(scratch, { recursive: true, force: true });
+  }
+}
+
+mkdirSync('dist', { recursive: true });
+try {
+  await bundlePrograms();
+  if (only !== undefined) process.exit(0);
+  await bundleUsers('bench');
+  await bundleUsers('examples');
+} catch {
+  // esbuild has said what and where; its stack would only hide that.
+  process.exit(1);
+}
+buildFirmware();
+// Without declarations dist/ is not complete, so it gets no stamp.
+if (!process.argv.includes('--no-types')) {
+  emitTypes();
+  writeFileSync(stampFile(root), `${hash}\n`);
+}

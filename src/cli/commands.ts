@@ -1,0 +1,42 @@
+/**
+ * The command table: every command of `tvmm` is one line here and one module. A module is imported only when its command is the
+ * one that runs; the summaries stand here so that `tvmm --help` loads none of them.
+ */
+import type { Command } from 'commander';
+
+/** What a command's module exports. */
+export interface CommandModule {
+  /** Adds the command, with its options, help and action, to the program. */
+  register(program: Command): void;
+}
+
+/** One line of the table. */
+export interface CommandEntry {
+  readonly name: string;
+  /** One line for `tvmm --help`. */
+  readonly summary: string;
+  load(): Promise<CommandModule>;
+}
+
+export const COMMANDS: readonly CommandEntry[] = [
+  {
+    name: 'doctor',
+    summary: 'say what this host can do, and what to do about the rest',
+    load: () => import('./doctor.js'),
+  },
+  {
+    name: 'lab',
+    summary: 'run a command in an emulated machine with AMD-V and KVM',
+    load: () => import('./lab.js'),
+  },
+  {
+    name: 'completion',
+    summary: 'print the completion script for a shell',
+    load: () => import('./completion.js'),
+  },
+];
+
+/** The table's line of a command. */
+export function findCommand(name: string | undefined): CommandEntry | undefined {
+  return COMMANDS.find((entry) => entry.name === name);
+}

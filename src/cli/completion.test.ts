@@ -1,0 +1,55 @@
+import { execFileSync } from 'node:child_process';
+import { Command, Option } from 'commander';
+import { expect, test } from 'vitest';
+import { bashCompletion, completionTree, fishCompletion } from './completion.js';
+
+function sample(): Command {
+  const program = new Command('tvmm').addOption(new Option('--log-level <level>').choices(['warn', 'info']));
+  program
+    .command('boot')
+    .description("boot a guest's kernel")
+    .option('--kernel <file>', 'an ELF or bzImage')
+    .option('--cpus <n>', 'how many')
+    .option('--json', 'for programs');
+  program.command('image').description('images').command('build').description('build one');
+  return program;
+}
+
+/** What bash would offer for these words, the last one being typed. */
+function complete(...words: string[]): string[] {
+  const script = `${bashCompletion(completionTree(sample()))}
+compopt() { :; }
+COMP_WORDS=(${words.map((word) => `'${word}'`).join(' ')}); COMP_CWORD=${words.length - 1}; _tvmm
+printf '%s\\n' "\${COMPREPLY[@]}"`;
+  const out = execFileSync('bash', ['-c', script], { encoding: 'utf8', cwd: '/proc/self' });
+  return out.split('\n').filter((line) => line !== '');
+}
+
+test('bash offers the commands first', () => {
+  expect(complete('tvmm', '')).toEqual(['boot', 'image']);
+  expect(complete('tvmm', 'b')).toEqual(['boot']);
+});
+
+test('bash offers the options of the command that was named', () => {
+  expect(complete('tvmm', 'boot', '--')).toEqual(['--kernel', '--cpus', '--json', '--help']);
+});
+
+test('bash descends into subcommands', () => {
+  expect(complete('tvmm', 'image', '')).toEqual(['build']);
+});
+
+test('bash offers the choices of an option, and files for a path', () => {
+  expect(complete('tvmm', '--log-level', 'i')).toEqual(['info']);
+  expect(complete('tvmm', 'boot', '--kernel', 'cmd')).toEqual(['cmdline']);
+  expect(complete('tvmm', 'boot', '--cpus', '')).toEqual([]);
+});
+
+test('a quote in a description does not break the scripts', () => {
+  expect(fishCompletion(completionTree(sample()))).toContain("-a boot -d 'boot a guest’s kernel'");
+});
+
+test('fish completes files only for path options', () => {
+  const lines = fishCompletion(completionTree(sample())).split('\n');
+  expect(lines.find((line) => line.includes('-l kernel'))).toContain(' -r -F');
+  expect(lines.find((line) => line.includes('-l cpus'))).toContain(' -x');
+});

@@ -1,0 +1,76 @@
+/**
+ * The commander program: global options, help, and how its own complaints look. Commands are added from the table, whole or as
+ * stubs that only the help and the suggestions need.
+ */
+import { Command, Option } from 'commander';
+import { COMMANDS, type CommandEntry } from './commands.js';
+import { LOG_LEVELS, type LogLevel, setLogLevel } from './log.js';
+
+/** Exit status of tvmm's own failures, the command line's included; guests and containers have the others. */
+export const EXIT_FAILURE = 125;
+
+/** What the global options said, for the error boundary. */
+export interface GlobalState {
+  debug: boolean;
+}
+
+const EXAMPLES = `
+Examples:
+  tvmm boot                                  boot the default guest to a shell
+  tvmm boot --run 'uname -r; nproc'          run a command in it; its exit status is ours
+  tvmm boot --kernel vmlinux --memory 1G     boot your own kernel
+  tvmm lab -- tvmm doctor                    run a command on an emulated AMD-V machine
+  tvmm doctor                                what this host can do
+
+Exit status: the guest's own where there is one; 0 after a clean power-off; ${EXIT_FAILURE} when tvmm itself fails,
+a wrong command line included.`;
+
+/** A program without commands. */
+export function createProgram(version: string, state: GlobalState): Command {
+  const program = new Command('tvmm')
+    .description('A KVM virtual machine monitor in TypeScript.')
+    .version(version, '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'show this help')
+    .usage('[options] COMMAND …')
+    .exitOverride()
+    .enablePositionalOptions()
+    .showHelpAfterError('Run tvmm --help for the commands and their options.')
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'tvmm: ')) })
+    .addHelpText('after', EXAMPLES);
+  for (const option of globalOptions()) program.addOption(option);
+  program.hook('preAction', (_program, action) => {
+    const options: { debug?: boolean; logLevel?: LogLevel } = action.optsWithGlobals();
+    state.debug = options.debug === true;
+    if (options.logLevel !== undefined) setLogLevel(options.logLevel);
+  });
+  return program;
+}
+
+function globalOptions(): Option[] {
+  return [
+    new Option('--debug', 'show stack traces of failures'),
+    new Option('--log-level <level>', 'write JSON logs of this level and above to stderr').choices(
+      LOG_LEVELS,
+    ),
+  ];
+}
+
+/** Adds the whole command. The global options are taken behind its name too, where people write them. */
+export async function addCommand(program: Command, entry: CommandEntry): Promise<void> {
+  const before = new Set(program.commands);
+  (await entry.load()).register(program);
+  const withGlobals = (command: Command): void => {
+    for (const option of globalOptions()) {
+      if (command.options.every(({ long }) => long !== option.long)) command.addOption(option.hideHelp());
+    }
+    for (const child of command.commands) withGlobals(child);
+  };
+  for (const command of program.commands) if (!before.has(command)) withGlobals(command);
+}
+
+/** Adds every command's name and summary: enough for the help and for suggestions. */
+export function addStubs(program: Command): void {
+  for (const { name, summary } of COMMANDS) {
+    program.command(name).description(summary).usage('[options]').allowUnknownOption();
+  }
+}

@@ -1,0 +1,23 @@
+import { expect, test } from 'vitest';
+import { TvmmError } from '../sys/errors.js';
+import { failureText } from './report.js';
+
+test('a known failure is its sentence and its hint, without a stack', () => {
+  const error = new TvmmError('the kernel x does not exist', { code: 'X', hint: 'check the path' });
+  expect(failureText(error, false)).toBe('tvmm: the kernel x does not exist\nhint: check the path\n');
+});
+
+test('--debug adds the stack and the cause', () => {
+  const error = new TvmmError('it broke', { code: 'X', cause: new Error('the reason beneath') });
+  expect(failureText(error, true)).toMatch(/report\.test/);
+  expect(failureText(error, true)).toContain('the reason beneath');
+});
+
+test.each([
+  [new TypeError('x is undefined'), 'x is undefined'],
+  ['text', 'text'],
+  [undefined, 'undefined'],
+  [null, 'null'],
+])('anything else that is thrown (%s) is an internal error and gives text', (thrown, words) => {
+  expect(failureText(thrown, false)).toContain(`tvmm: internal error: ${words}`);
+});
