@@ -20,6 +20,11 @@ export interface DataPlane extends Disposable {
    * request in flight can touch guest memory any more.
    */
   reset(done: () => void): void;
+  /**
+   * The machine pauses: `process` is not called until it resumes. Calls `done` when nothing is in flight. A plane that never has
+   * anything in flight between two calls leaves this out.
+   */
+  quiesce?(done: () => void): void;
 }
 
 /** Adds and removes descriptors of the I/O thread's epoll; a handler that throws fails the device. */

@@ -11,8 +11,6 @@ import type { DeviceContext } from '../context.js';
 import type { AccessSize } from '../device.js';
 import type { StateWindow } from '../state.js';
 import {
-  ISR_CONFIG,
-  ISR_QUEUE,
   STATUS,
   VIRTIO_F_EVENT_IDX,
   VIRTIO_F_INDIRECT_DESC,
@@ -20,6 +18,9 @@ import {
   VIRTIO_MSI_NO_VECTOR,
 } from './constants.js';
 import type { DataPlane, DataPlaneHost } from './data-plane.js';
+
+/** What a virtio device needs of its machine. */
+export type VirtioContext = Pick<DeviceContext, 'arena' | 'eventfds' | 'isOwner'>;
 
 /** What a device model passes to {@link VirtioDevice}. */
 export interface VirtioModel {
@@ -35,13 +36,14 @@ export interface VirtioModel {
   readonly words?: number;
 }
 
-/** How a transport interrupts the driver. Callable from any thread; holds no lock. */
+/** How a transport interrupts the driver. Any thread calls it, without the device's or the transport's lock. */
 export interface VirtioInterrupt {
-  /** ISR bit 0 is the caller's business. */
+  /** The device used buffers of a queue. */
   queue(index: number): void;
+  /** The configuration or the status changed. */
   config(): void;
-  /** The ISR register was read or cleared: lowers a level-triggered line. */
-  lower(): void;
+  /** The ISR register was cleared behind the driver's back: a level-triggered line follows it. */
+  cleared(): void;
 }
 
 /** Cells of the common registers. */
@@ -99,9 +101,9 @@ export abstract class VirtioDevice {
   readonly kicks: readonly number[];
   /** Tells the I/O thread of an activation or a reset. */
   readonly control: number;
-  #interrupt: VirtioInterrupt = { queue() {}, config() {}, lower() {} };
+  #interrupt: VirtioInterrupt = { queue() {}, config() {}, cleared() {} };
 
-  constructor(context: Pick<DeviceContext, 'arena' | 'eventfds'>, model: VirtioModel) {
+  constructor(context: VirtioContext, model: VirtioModel) {
     this.name = model.name;
     this.deviceId = model.deviceId;
     this.queueSizes = model.queueSizes;
@@ -112,7 +114,7 @@ export abstract class VirtioDevice {
     this.model = this.state.u32.subarray(common, common + words);
     this.kicks = model.queueSizes.map((_, index) => context.eventfds.next(`${model.name} queue ${index}`));
     this.control = context.eventfds.next(`${model.name} control`);
-    if (this.state.u32[REG.CONFIG_VECTOR] === 0) this.#resetRegisters();
+    if (context.isOwner) this.#resetRegisters();
   }
 
   /** Creates the data plane; called once, on the I/O thread. */
@@ -138,16 +140,23 @@ export abstract class VirtioDevice {
     return Atomics.load(this.state.u32, REG.STATUS_AND_EPOCH) >>> 8;
   }
 
+  get #draining(): boolean {
+    return Atomics.load(this.state.u32, REG.DRAINED_EPOCH) !== this.epoch;
+  }
+
   /** The device status register (section 2.1): nonzero until a reset is complete. */
   get status(): number {
-    const word = Atomics.load(this.state.u32, REG.STATUS_AND_EPOCH);
-    if (Atomics.load(this.state.u32, REG.DRAINED_EPOCH) !== word >>> 8) return this.state.u32[REG.OLD_STATUS];
-    return word & 0xff;
+    return this.#draining ? this.state.u32[REG.OLD_STATUS] : this.statusAndEpoch & 0xff;
+  }
+
+  /** Epoch (shifted left by 8) and status in one read: what the I/O thread acts on. */
+  get statusAndEpoch(): number {
+    return Atomics.load(this.state.u32, REG.STATUS_AND_EPOCH);
   }
 
   /** DRIVER_OK of the current epoch, whether or not an earlier one is still being drained. */
   get active(): boolean {
-    return (Atomics.load(this.state.u32, REG.STATUS_AND_EPOCH) & STATUS.DRIVER_OK) !== 0;
+    return (this.statusAndEpoch & STATUS.DRIVER_OK) !== 0;
   }
 
   /**
@@ -183,21 +192,15 @@ export abstract class VirtioDevice {
   }
 
   #requestReset(): void {
-    const u32 = this.state.u32;
-    const word = Atomics.load(u32, REG.STATUS_AND_EPOCH);
-    const epoch = word >>> 8;
-    const draining = Atomics.load(u32, REG.DRAINED_EPOCH) !== epoch;
-    // The I/O thread only knows of a device that was active: no other reset has to ask it.
-    if ((word & STATUS.DRIVER_OK) === 0) {
-      this.#resetRegisters();
-      this.#replaceStatus(epoch);
-      if (!draining) this.interruptCleared();
-      return;
-    }
-    if (!draining) u32[REG.OLD_STATUS] = word & 0xff;
+    const word = this.statusAndEpoch;
+    const wasActive = (word & STATUS.DRIVER_OK) !== 0;
+    const old = word & 0xff;
+    if (wasActive && !this.#draining) this.state.u32[REG.OLD_STATUS] = old;
     this.#resetRegisters();
-    this.#replaceStatus((epoch + 1) & EPOCH_MASK);
-    signalEventfd(this.control);
+    Atomics.store(this.state.u32, REG.ISR, 0);
+    // The I/O thread only knows of a device that was active: no other reset has to ask it.
+    this.#replaceStatus(((word >>> 8) + (wasActive ? 1 : 0)) & EPOCH_MASK);
+    if (wasActive) signalEventfd(this.control);
   }
 
   #replaceStatus(epoch: number): void {
@@ -206,7 +209,8 @@ export abstract class VirtioDevice {
 
   #resetRegisters(): void {
     const u32 = this.state.u32;
-    u32.fill(0, REG.DEVICE_FEATURES_SELECT, REG.TRANSPORT);
+    u32.fill(0, REG.DEVICE_FEATURES_SELECT, REG.ISR);
+    u32[REG.CONFIG_GENERATION] = 0;
     u32[REG.CONFIG_VECTOR] = VIRTIO_MSI_NO_VECTOR;
     this.queueSizes.forEach((size, index) => {
       const cell = this.queueCell(index);
@@ -236,7 +240,9 @@ export abstract class VirtioDevice {
 
   /** The I/O thread is done with every activation before `epoch`. Takes no lock: a vCPU may be waiting for this with the lock held. */
   drained(epoch: number): void {
-    if (this.epoch === epoch) this.interruptCleared();
+    // The old activation may have interrupted after the driver wrote 0; a line left high would never be acknowledged.
+    Atomics.store(this.state.u32, REG.ISR, 0);
+    this.#interrupt.cleared();
     Atomics.store(this.state.i32, REG.DRAINED_EPOCH, epoch);
     Atomics.notify(this.state.i32, REG.DRAINED_EPOCH);
   }
@@ -257,9 +263,14 @@ export abstract class VirtioDevice {
     return select === 0 ? this.featuresLow : select === 1 ? this.featuresHigh : 0;
   }
 
+  /** Word 0 or 1 of what the driver acknowledged; others are zero. */
+  acknowledgedFeatures(select: number): number {
+    return select > 1 ? 0 : this.state.u32[REG.DRIVER_FEATURES_LOW + select];
+  }
+
   /** The driver acknowledges word 0 or 1 of its features; not after FEATURES_OK (section 3.1.1, step 5). */
   acknowledgeFeatures(select: number, value: number): void {
-    if ((this.status & STATUS.FEATURES_OK) !== 0) return;
+    if ((this.statusAndEpoch & STATUS.FEATURES_OK) !== 0) return;
     if (select === 0) this.state.u32[REG.DRIVER_FEATURES_LOW] = value;
     // Bits beyond 63 do not exist: acknowledging one of them must not look like success.
     else if (select === 1 || value !== 0) {
@@ -284,15 +295,12 @@ export abstract class VirtioDevice {
 
   /** Any thread: the device used buffers. */
   interruptQueue(index: number): void {
-    Atomics.or(this.state.u32, REG.ISR, ISR_QUEUE);
     this.#interrupt.queue(index);
   }
 
   /** Any thread: tells the driver to look at configuration and status, if it is there to be told. */
   interruptConfig(): void {
-    if (!this.active) return;
-    Atomics.or(this.state.u32, REG.ISR, ISR_CONFIG);
-    this.#interrupt.config();
+    if (this.active) this.#interrupt.config();
   }
 
   /** Any thread: changes the device-specific configuration under the lock, raises the generation and interrupts (section 2.5). */
@@ -304,20 +312,18 @@ export abstract class VirtioDevice {
     this.interruptConfig();
   }
 
-  /** Takes `bits` out of the ISR register and returns what it held; lowers the line, and raises it again if something came in between. */
-  acknowledgeInterrupt(bits: number): number {
-    const before = Atomics.and(this.state.u32, REG.ISR, ~bits);
-    if ((before & ~bits) === 0) {
-      this.#interrupt.lower();
-      if (Atomics.load(this.state.u32, REG.ISR) !== 0) this.#interrupt.config();
-    }
-    return before;
+  /** The transport: sets bits of the ISR register. */
+  raiseIsr(bits: number): void {
+    Atomics.or(this.state.u32, REG.ISR, bits);
   }
 
-  /** Forgets pending interrupts: after a reset. */
-  interruptCleared(): void {
-    Atomics.store(this.state.u32, REG.ISR, 0);
-    this.#interrupt.lower();
+  /** The transport: takes bits out of the ISR register; returns what it held. */
+  takeIsr(bits: number): number {
+    return Atomics.and(this.state.u32, REG.ISR, ~bits) & 0xff;
+  }
+
+  get isr(): number {
+    return Atomics.load(this.state.u32, REG.ISR);
   }
 
   /**
