@@ -25,9 +25,9 @@ export const SESSION_FILE = 'tvmm/session';
 
 /** Mounts what programs expect below $1; tmpfs over /tmp unless the root can be written to ($2). */
 const MOUNTS = `mounts() {
-  mount -t proc -o nosuid,nodev,noexec proc "$1/proc" 2>/dev/null
-  mount -t sysfs -o nosuid,nodev,noexec sysfs "$1/sys" 2>/dev/null
-  mount -t devtmpfs -o nosuid,mode=0755 dev "$1/dev" 2>/dev/null
+  [ -e "$1/proc/self" ] || mount -t proc -o nosuid,nodev,noexec proc "$1/proc"
+  [ -d "$1/sys/kernel" ] || mount -t sysfs -o nosuid,nodev,noexec sysfs "$1/sys"
+  [ -c "$1/dev/null" ] || mount -t devtmpfs -o nosuid,mode=0755 dev "$1/dev"
   mkdir -p "$1/dev/pts" "$1/dev/shm"
   mount -t devpts -o nosuid,noexec,gid=5,mode=0620,ptmxmode=0666 devpts "$1/dev/pts"
   mount -t tmpfs -o nosuid,nodev,mode=1777 tmpfs "$1/dev/shm"
@@ -103,9 +103,14 @@ for file in /sys/bus/virtio/devices/*/modalias; do
     virtio:d0000001Av*) load virtiofs ;;
   esac
 done
-# The kernel could not open a console whose driver was a module.
+# The kernel could not open a console whose driver was a module; with several ports it comes up only when the device says so.
 if [ "$hvc" ]; then
-  read -r active </sys/class/tty/console/active
+  tries=0
+  until { read -r active </sys/class/tty/console/active && [ "$active" ]; }; do
+    [ $tries -lt 100 ] || break
+    tries=$((tries + 1))
+    usleep 20000
+  done
   [ -z "$active" ] || exec 0<>/dev/console 1>&0 2>&0
 fi
 
@@ -211,10 +216,11 @@ fi
 for program in $init /sbin/init /etc/init /bin/init; do
   # A link is good enough: it may be absolute, which means something else from here.
   if [ -x "/newroot$program" ] || [ -L "/newroot$program" ]; then
-    for file in proc sys dev; do
+    for file in dev sys proc; do
       mount -o move "/$file" "/newroot/$file" 2>/dev/null || umount -l "/$file"
     done
-    exec switch_root /newroot "$program"
+    # By its file: /proc, through which the shell finds its applets, has moved (last, for the same reason).
+    exec /bin/busybox switch_root /newroot "$program"
   fi
 done
 echo 'tvmm guest: the root has no init, so this is its shell; "exit" powers off'
@@ -271,7 +277,7 @@ read -r release </proc/sys/kernel/osrelease
 tty=$(console)
 {
   echo
-  echo "This is a tvmm guest: Linux $release, $(nproc) CPU(s), root on \${tty#/dev/}."
+  echo "This is a tvmm guest: Linux $release, $(nproc) CPU(s), console \${tty#/dev/}."
   echo 'Leave with "exit": the guest powers off.'
 } >"$tty"
 cd /root
