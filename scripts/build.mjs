@@ -37,7 +37,8 @@ const ENTRIES = {
   index: 'src/index.ts',
   kvm: 'src/kvm/index.ts',
   memory: 'src/memory/index.ts',
-  'vcpu-thread': 'src/vcpu/thread.ts',
+  prepare: 'src/cli/prepare.ts',
+  'vcpu-thread': 'src/vmm/vcpu-thread.ts',
   'io-thread': 'src/vmm/io-thread.ts',
 };
 const only = process.argv.includes('--only')

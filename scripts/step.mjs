@@ -1,0 +1,79 @@
+/**
+ * Long steps that show they live: a child process whose output is kept back, a line when it starts, a sign every ten seconds with its
+ * newest line, and the elapsed time at its end. When it fails, the end of what it said is shown. All on stderr.
+ */
+import { spawn } from 'node:child_process';
+
+const SIGN_EVERY_MS = 10_000;
+const KEPT = 20_000;
+
+/** Whatever ends this process ends its steps: none goes on alone. */
+const running = new Set();
+process.on('exit', () => {
+  for (const child of running) child.kill('SIGTERM');
+});
+
+/** A step that failed; the message has been prepared for the user. */
+export class StepError extends Error {}
+
+export function say(text) {
+  process.stderr.write(`setup: ${text}\n`);
+}
+
+export function seconds(since) {
+  const elapsed = (performance.now() - since) / 1000;
+  return elapsed < 60
+    ? `${elapsed.toFixed(1)} s`
+    : `${Math.floor(elapsed / 60)} min ${Math.round(elapsed % 60)} s`;
+}
+
+/**
+ * Runs a command as a step. Resolves with its output; rejects with a StepError that carries it.
+ *
+ * @param what the step in words, e.g. `installing the npm packages`
+ * @param options.live the command itself says on stderr what it does: announce nothing, pass that through
+ */
+export function step(what, command, args, options = {}) {
+  const started = performance.now();
+  if (!options.live) say(`${what}…`);
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, {
+      env: { ...process.env, ...options.env },
+      stdio: ['ignore', 'pipe', options.live ? 'inherit' : 'pipe'],
+    });
+    let output = '';
+    const keep = (chunk) => {
+      output = (output + chunk.toString('utf8')).slice(-KEPT);
+    };
+    child.stdout.on('data', keep);
+    child.stderr?.on('data', keep);
+    const sign = setInterval(() => {
+      if (options.live) return;
+      const last = output.trimEnd().split('\n').at(-1) ?? '';
+      say(`  still ${what} (${seconds(started)})${last === '' ? '' : `: ${last.slice(0, 90)}`}`);
+    }, SIGN_EVERY_MS);
+    running.add(child);
+    const end = () => {
+      clearInterval(sign);
+      running.delete(child);
+    };
+    child.once('error', (error) => {
+      end();
+      reject(new StepError(`${command} cannot be run: ${error.code}`));
+    });
+    child.once('close', (status, signal) => {
+      end();
+      if (status === 0) {
+        if (!options.live) say(`  done in ${seconds(started)}`);
+        return resolve(output);
+      }
+      const said = output.trimEnd().split('\n').slice(-15).join('\n');
+      const error = new StepError(
+        `${what} failed (${signal ?? `exit status ${status}`})${said === '' ? '' : `:\n${said}`}`,
+      );
+      error.output = output;
+      error.status = status;
+      reject(error);
+    });
+  });
+}
