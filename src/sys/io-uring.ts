@@ -169,6 +169,7 @@ export class IoUring implements Disposable {
    * @param count its length, at most 1024
    * @param offset bytes from the start of the file
    * @param userData 0 to 2^31 - 1, handed to the {@link Completion}
+   * @param flags RWF_ flags of preadv2(2)
    * @returns false when the submission queue is full: submit first
    */
   vectored(
@@ -178,8 +179,9 @@ export class IoUring implements Disposable {
     count: number,
     offset: number,
     userData: number,
+    flags = 0,
   ): boolean {
-    return this.#queue(write ? IORING_OP.WRITEV : IORING_OP.READV, fd, offset, iovec, count, 0, userData);
+    return this.#queue(write ? IORING_OP.WRITEV : IORING_OP.READV, fd, offset, iovec, count, flags, userData);
   }
 
   /** Queues a transfer of one buffer of `length` bytes (below 2^31). @see vectored */
@@ -190,8 +192,17 @@ export class IoUring implements Disposable {
     length: number,
     offset: number,
     userData: number,
+    flags = 0,
   ): boolean {
-    return this.#queue(write ? IORING_OP.WRITE : IORING_OP.READ, fd, offset, address, length, 0, userData);
+    return this.#queue(
+      write ? IORING_OP.WRITE : IORING_OP.READ,
+      fd,
+      offset,
+      address,
+      length,
+      flags,
+      userData,
+    );
   }
 
   /** Queues fdatasync(2). It is not ordered after writes that are still in flight: complete those first. @see vectored */

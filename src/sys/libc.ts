@@ -55,6 +55,14 @@ export const pwritev = declare<(fd: number, iov: Pointer, count: number, offset:
   'int64_t',
   ['int', 'void *', 'int', 'int64_t'],
 );
+/** Addresses only (no typed arrays): these two are on the block device's hot path. */
+export const preadv2 = declare<
+  (fd: number, iov: number, count: number, offset: number, flags: number) => number
+>('preadv2', 'int64_t', ['int', 'int64_t', 'int', 'int64_t', 'int']);
+export const pwritev2 = declare<
+  (fd: number, iov: number, count: number, offset: number, flags: number) => number
+>('pwritev2', 'int64_t', ['int', 'int64_t', 'int', 'int64_t', 'int']);
+export const pipe2 = declare<(fds: Pointer, flags: number) => number>('pipe2', 'int', ['void *', 'int']);
 export const fdatasync = declare<(fd: number) => number>('fdatasync', 'int', ['int']);
 export const fallocate = declare<(fd: number, mode: number, offset: number, length: number) => number>(
   'fallocate',

@@ -1,0 +1,56 @@
+/**
+ * One boot from request to exit status: checks the machine, decides where it runs, prints the report.
+ */
+import { ramLayout } from '../../memory/layout.js';
+import { TvmmError } from '../../sys/errors.js';
+import { kvmUsability } from '../accel.js';
+import { Timeline } from '../timeline.js';
+import type { BootReport } from './native.js';
+import type { BootRequest } from './request.js';
+import { resolveFiles } from './resolve.js';
+
+/** Boots; resolves to the exit status. @throws TvmmError with one sentence for the user */
+export async function bootCommand(request: BootRequest, accel: 'auto' | 'kvm' | 'lab'): Promise<number> {
+  const timeline = new Timeline();
+  timeline.mark('node and imports');
+  // What is wrong in itself is said before anything is built or started.
+  ramLayout(request.memory);
+  const files = await resolveFiles(request, async () => {
+    const [{ ensureGuest }, { showProgress }] = await Promise.all([
+      import('../../guest/image.js'),
+      import('../../guest/progress.js'),
+    ]);
+    using display = showProgress();
+    return await ensureGuest(display.report);
+  });
+  timeline.mark('default guest');
+  const usability = kvmUsability();
+  if (accel === 'lab' || (accel === 'auto' && !usability.usable && request.flat === undefined)) {
+    const { bootInLab } = await import('./in-lab.js');
+    if (accel === 'auto')
+      process.stderr.write(`tvmm: ${usability.reason}; booting in the lab (emulated AMD-V, slower).\n`);
+    return await bootInLab(request, files);
+  }
+  const { bootNative } = await import('./native.js');
+  try {
+    const report = await bootNative(request, files, timeline);
+    print(request, report);
+    return report.status;
+  } catch (error) {
+    if (request.json && error instanceof TvmmError) {
+      const { code, message, hint } = error;
+      process.stdout.write(
+        `${JSON.stringify({ status: 125, end: 'failed', error: { code, message, hint } })}\n`,
+      );
+    }
+    throw error;
+  }
+}
+
+function print(request: BootRequest, report: BootReport): void {
+  if (request.json) process.stdout.write(`${JSON.stringify(report)}\n`);
+  if (request.timings) {
+    for (const { name, ms } of report.timings)
+      process.stderr.write(`${ms.toFixed(1).padStart(9)} ms  ${name}\n`);
+  }
+}

@@ -1,0 +1,71 @@
+/**
+ * `tvmm boot` where there is no usable KVM: the same boot inside the lab. Disks become virtio disks of the lab's machine, so that what the
+ * guest writes reaches the image; everything else is read through the lab's view of this file system.
+ */
+import { resolve } from 'node:path';
+import { FileSource } from '../../boot/index.js';
+import { DiskImage } from '../../devices/virtio/disk-image.js';
+import { runTvmmInLab } from '../../lab/run.js';
+import type { DriveConfig } from '../config.js';
+import type { BootRequest } from './request.js';
+import type { GuestFiles } from './resolve.js';
+
+/** Boots in the lab; resolves to the exit status. @throws TvmmError */
+export async function bootInLab(request: BootRequest, files: GuestFiles): Promise<number> {
+  const drives: DriveConfig[] = [...(files.rootfs === undefined ? [] : [files.rootfs]), ...request.drives];
+  checkFiles(files, drives);
+  const devices = drives.flatMap((drive, index) => labDisk(drive, index));
+  const inner = drives.map((drive, index) => labPath(drive, index));
+  const rootfs = files.rootfs === undefined ? ['--rootfs', 'none'] : ['--rootfs', inner[0]];
+  const others = inner.slice(files.rootfs === undefined ? 0 : 1).flatMap((text) => ['--drive', text]);
+  const args = [
+    ...['boot', '--accel', 'kvm', '--kernel', resolve(files.kernel)],
+    ...['--initrd', files.initrd === undefined ? 'none' : resolve(files.initrd)],
+    ...rootfs,
+    ...others,
+    ...['--cmdline', files.cmdline],
+    ...['--cpus', `${request.cpus}`, '--memory', `${request.memory}`],
+    ...['--transport', request.transport, '--protocol', request.protocol, '--huge-pages', request.hugePages],
+    ...(request.cpuMask.length > 0 ? ['--cpu-mask', request.cpuMask.join(',')] : []),
+    ...(request.flat === undefined ? [] : ['--flat', request.flat.mode]),
+    ...(request.flat?.address === undefined ? [] : ['--flat-address', `${request.flat.address}`]),
+    ...(request.run === undefined ? [] : ['--run', request.run]),
+    ...(request.timeoutMs === undefined ? [] : ['--timeout', `${request.timeoutMs}ms`]),
+    ...(request.json ? ['--json'] : []),
+    ...(request.timings ? ['--timings'] : []),
+  ];
+  return await runTvmmInLab(args, {
+    guestMemoryMiB: Math.ceil(request.memory / 2 ** 20),
+    devices,
+  });
+}
+
+/** Says here, in a moment, what the lab would only say after its start: files that are missing, locked or no disks. */
+function checkFiles(files: GuestFiles, drives: readonly DriveConfig[]): void {
+  FileSource.open(files.kernel, 'kernel')[Symbol.dispose]();
+  if (files.initrd !== undefined) FileSource.open(files.initrd, 'initrd')[Symbol.dispose]();
+  for (const drive of drives) {
+    using _image = DiskImage.open(drive.path, { readOnly: drive.readOnly });
+  }
+}
+
+/** QEMU's arguments for one disk of the lab's machine. */
+function labDisk(drive: DriveConfig, index: number): string[] {
+  const file = resolve(drive.path).replaceAll(',', ',,');
+  const readOnly = drive.readOnly === true ? ',readonly=on' : '';
+  return [
+    ...['-drive', `if=none,id=disk${index},format=raw,discard=unmap,file=${file}${readOnly}`],
+    ...['-device', `virtio-blk-pci,drive=disk${index},serial=${labSerial(index)}`],
+  ];
+}
+
+function labSerial(index: number): string {
+  return `tvmm-disk${index}`;
+}
+
+/** The disk as the tvmm in the lab names it. The lab's machine has no other disks, and they come up in order. */
+function labPath(drive: DriveConfig, index: number): string {
+  const letter = String.fromCharCode('a'.charCodeAt(0) + index);
+  const id = drive.id === undefined ? '' : `,id=${drive.id}`;
+  return `/dev/vd${letter}${drive.readOnly === true ? ',ro' : ''}${id}`;
+}

@@ -1,0 +1,70 @@
+/**
+ * Joins a terminal or a pipe to a machine's serial console. On a terminal keys go to the guest as they are (raw mode), except for the escape
+ * key Ctrl-A: `x` ends the machine, another Ctrl-A sends one, anything else goes through with it.
+ */
+import type { ReadStream } from 'node:tty';
+import type { Machine } from '../machine.js';
+
+const CTRL_A = 0x01;
+const QUIT = 'x'.charCodeAt(0);
+/** The serial port's buffer is full: look again after this. */
+const RETRY_MS = 5;
+
+/** What reaches the guest, and what is an order to us. Keeps the escape key's state between chunks. */
+export class EscapeFilter {
+  #armed = false;
+
+  /** @returns the bytes for the guest, and whether the user asked to quit */
+  filter(chunk: Uint8Array): { bytes: Uint8Array; quit: boolean } {
+    const out: number[] = [];
+    for (const byte of chunk) {
+      if (this.#armed) {
+        this.#armed = false;
+        if (byte === QUIT) return { bytes: Uint8Array.from(out), quit: true };
+        if (byte !== CTRL_A) out.push(CTRL_A);
+        out.push(byte);
+      } else if (byte === CTRL_A) this.#armed = true;
+      else out.push(byte);
+    }
+    return { bytes: Uint8Array.from(out), quit: false };
+  }
+}
+
+type Input = NodeJS.ReadableStream & Partial<Pick<ReadStream, 'isTTY' | 'setRawMode'>>;
+
+/**
+ * Feeds `input` to the serial console until it is disposed.
+ *
+ * @param onQuit the user pressed the escape sequence
+ */
+export function attachInput(machine: Machine, input: Input, onQuit: () => void): Disposable {
+  const filter = input.isTTY === true ? new EscapeFilter() : undefined;
+  let pending: Uint8Array = new Uint8Array();
+  let timer: NodeJS.Timeout | undefined;
+
+  const feed = () => {
+    timer = undefined;
+    pending = pending.subarray(machine.writeSerial(pending));
+    if (pending.length === 0) input.resume();
+    else timer = setTimeout(feed, RETRY_MS);
+  };
+  const onData = (chunk: Buffer | string) => {
+    const bytes = typeof chunk === 'string' ? Buffer.from(chunk) : chunk;
+    const filtered = filter?.filter(bytes) ?? { bytes, quit: false };
+    if (filtered.quit) onQuit();
+    pending = pending.length === 0 ? filtered.bytes : Buffer.concat([pending, filtered.bytes]);
+    if (pending.length === 0) return;
+    input.pause();
+    if (timer === undefined) feed();
+  };
+  if (input.isTTY === true) input.setRawMode?.(true);
+  input.on('data', onData);
+  return {
+    [Symbol.dispose]() {
+      clearTimeout(timer);
+      input.off('data', onData);
+      input.pause();
+      if (input.isTTY === true) input.setRawMode?.(false);
+    },
+  };
+}
