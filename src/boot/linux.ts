@@ -27,7 +27,8 @@ export function loadLinux(ram: GuestRam, image: BzImage | ElfImage, options: Loa
   const cmdline = encodeCmdline(options.cmdline, bz?.cmdlineMax ?? LINUX_CMDLINE_MAX);
   const initrd = placeInitrd(ram, archives, bz?.initrdLimit ?? FOUR_GIB, segments);
 
-  copySegments(ram, options.kernel, segments, options.ramIsZero ?? false);
+  // The room behind a bzImage is for decompression only: the kernel expects nothing in it.
+  copySegments(ram, options.kernel, segments, bz !== undefined || (options.ramIsZero ?? false));
   if (initrd !== undefined) copyInitrd(ram, archives, initrd);
   writeCmdline(ram, cmdline);
   ram.write(

@@ -64,7 +64,7 @@ export function buildMemoryMap(
     if (clash !== undefined) {
       throw new MachineDescriptionError(
         `the reserved range ${hex(entry.gpa)}+${hex(entry.size)} overlaps ${clash.type} at ${hex(clash.gpa)}+${hex(clash.size)}`,
-        { code: 'MEMORY_MAP_OVERLAP', hint: 'place devices outside RAM and below 1 MiB nowhere' },
+        { code: 'MEMORY_MAP_OVERLAP', hint: 'place device windows outside RAM and above 1 MiB' },
       );
     }
     push(entries, entry.gpa, entry.gpa + entry.size, 'reserved');

@@ -55,6 +55,8 @@ export interface AcpiConfig {
 export interface PciConfig {
   /** Configuration space window: 1 MiB for each of the buses 0 to `lastBus`. */
   readonly ecam: { readonly base: Gpa; readonly lastBus: number };
+  /** The bridge answers at CONFIG_ADDRESS and CONFIG_DATA (0xCF8-0xCFF) too. Default true. */
+  readonly configPorts?: boolean;
   /** Where BARs go below 4 GiB. */
   readonly mmio32: AddressWindow;
   /** Where 64-bit BARs may go. */

@@ -56,7 +56,7 @@ function cpuDevice(uid: number): Aml {
   return device(numbered('C', uid), name('_HID', str('ACPI0007')), name('_UID', int(uid)));
 }
 
-function hostBridge({ ecam, mmio32, mmio64, io = [], intx }: PciConfig): Aml {
+function hostBridge({ ecam, configPorts = true, mmio32, mmio64, io = [], intx }: PciConfig): Aml {
   return device(
     'PCI0',
     name('_HID', eisaId('PNP0A08')),
@@ -68,7 +68,7 @@ function hostBridge({ ecam, mmio32, mmio64, io = [], intx }: PciConfig): Aml {
       '_CRS',
       resourceTemplate(
         wordBusNumber(0, ecam.lastBus),
-        ioPort(PCI_CONFIG_PORT, 8),
+        ...(configPorts ? [ioPort(PCI_CONFIG_PORT, 8)] : []),
         ...io.map(({ base, size }) => wordIo(base, size)),
         dwordMemory(mmio32.base, mmio32.size),
         ...(mmio64 === undefined ? [] : [qwordMemory(mmio64.base, mmio64.size)]),
