@@ -11,7 +11,6 @@ import {
   PORT,
   SAYS,
   STREAM_JOB,
-  TERMINAL_DEVICE,
   TOLD,
 } from './layout.js';
 
@@ -62,7 +61,7 @@ must mount -t tmpfs -o size=80%,mode=755 tmpfs /layer
 must mkdir /layer/upper /layer/work
 
 # Ports appear when the host has answered the driver.
-until [ -c /dev/vport*p${PORT.control} ] && [ -c /dev/vport*p${PORT.stderr} ] && [ -c ${TERMINAL_DEVICE} ]; do usleep 2000; done 2>/dev/null
+until [ -c /dev/vport*p${PORT.control} ] && [ -c /dev/vport*p${PORT.stderr} ]; do usleep 2000; done 2>/dev/null
 control=$(echo /dev/vport*p${PORT.control})
 exec 3<>$control
 echo ${SAYS.parked} >&3
@@ -120,41 +119,31 @@ job() {
   say ${SAYS.done} $1 $status
 }
 
-# stream_pipe MARK: the one command of this L1, its streams on three ports; the mark ends each of the two outputs.
-stream_pipe() {
-  mkdir $state/${STREAM_JOB}
-  mkfifo $state/${STREAM_JOB}/in $state/${STREAM_JOB}/out $state/${STREAM_JOB}/err
+# stream pipe|tty MARK ROWS COLUMNS: the one command of this L1, its streams on three ports; the mark ends each of the two
+# outputs. A terminal is a pty that script(1) of the host's util-linux relays: hvc consoles pass some 4 KB/s under emulation.
+stream() {
+  own=$state/${STREAM_JOB}
+  mkdir $own
+  mkfifo $own/in $own/out $own/err
   exec 4<$(echo /dev/vport*p${PORT.stdin}) 5>$(echo /dev/vport*p${PORT.stdout}) 6>$(echo /dev/vport*p${PORT.stderr})
-  cat <&4 >$state/${STREAM_JOB}/in 3>&- 5>&- 6>&- &
+  set -- $1 $2 $3 $4 "$busybox sh $jobs/${STREAM_JOB}/script"
+  if [ $1 = tty ]; then
+    echo "tty >$own/tty; stty rows $3 cols $4; exec $5" >$own/on-tty
+    set -- $1 $2 $3 $4 "script -q -e -E always -c '$busybox sh $own/on-tty' /dev/null"
+  fi
+  cat <&4 >$own/in 3>&- 5>&- 6>&- &
   in=$!
-  cat $state/${STREAM_JOB}/out >&5 3>&- 4>&- 6>&- &
+  cat $own/out >&5 3>&- 4>&- 6>&- &
   out=$!
-  cat $state/${STREAM_JOB}/err >&6 3>&- 4>&- 5>&- &
+  cat $own/err >&6 3>&- 4>&- 5>&- &
   err=$!
-  $busybox setsid $busybox sh $jobs/${STREAM_JOB}/script <$state/${STREAM_JOB}/in >$state/${STREAM_JOB}/out 2>$state/${STREAM_JOB}/err 3>&- 4>&- 5>&- 6>&- &
-  command=$!
-  echo $command >$state/${STREAM_JOB}/pid
-  wait $command
+  eval "$busybox setsid $5" <$own/in >$own/out 2>$own/err 3>&- 4>&- 5>&- 6>&- &
+  wait $!
   status=$?
   kill $in 2>/dev/null
   finish_streams $out $err
-  printf %s $1 >&5
-  printf %s $1 >&6
-  say ${SAYS.done} ${STREAM_JOB} $status
-}
-
-# stream_tty MARK ROWS COLUMNS: the same with the terminal. It forgets its size when nobody has it open, and the end of the
-# session hangs it up: so it is held here, and opened anew for the mark.
-stream_tty() {
-  mkdir $state/${STREAM_JOB}
-  exec 4<>${TERMINAL_DEVICE}
-  stty rows $2 cols $3 <&4
-  $busybox setsid -c $busybox sh $jobs/${STREAM_JOB}/script <${TERMINAL_DEVICE} >${TERMINAL_DEVICE} 2>&1 3>&- 4>&- &
-  command=$!
-  echo $command >$state/${STREAM_JOB}/pid
-  wait $command
-  status=$?
-  printf %s $1 >${TERMINAL_DEVICE}
+  printf %s $2 >&5
+  printf %s $2 >&6
   say ${SAYS.done} ${STREAM_JOB} $status
 }
 
@@ -164,8 +153,8 @@ serve() {
     case $word in
       ${TOLD.run}) job $one & ;;
       ${TOLD.kill}) kill -KILL -$(cat $state/$one/pid) 2>/dev/null ;;
-      ${TOLD.stream}) stream_$one $two $three $four & ;;
-      ${TOLD.size}) stty -F ${TERMINAL_DEVICE} rows $one cols $two 2>/dev/null ;;
+      ${TOLD.stream}) stream $one $two $three $four & ;;
+      ${TOLD.size}) stty -F $(cat $state/${STREAM_JOB}/tty) rows $one cols $two 2>/dev/null ;;
     esac
   done
 }

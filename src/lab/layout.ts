@@ -17,12 +17,9 @@ export const MOUNT_TAG = { root: 'hostroot', exchange: 'exchange' } as const;
 
 /**
  * Ports of the one virtio-serial device, by their number (virtio specification 5.3): `/dev/vport*p<number>`. Port 0 can
- * only be a console; it is the terminal of `tvmm lab`.
+ * only be a console.
  */
-export const PORT = { terminal: 0, control: 1, stdin: 2, stdout: 3, stderr: 4 } as const;
-
-/** Device node of port 0. */
-export const TERMINAL_DEVICE = '/dev/hvc0';
+export const PORT = { control: 1, stdin: 2, stdout: 3, stderr: 4 } as const;
 
 /**
  * What the agent says on the control port, one line each: `parked` (L1 is up to where nothing of the host is in it yet),

@@ -28,7 +28,7 @@ const MIN_MEMORY_MIB = 384;
 const MAX_CPUS = 64;
 
 /** The descriptors of QEMU's end of each virtio-serial port. */
-export const PORT_FD = { control: 3, stdin: 4, stdout: 5, stderr: 6, terminal: 7 } as const;
+export const PORT_FD = { control: 3, stdin: 4, stdout: 5, stderr: 6 } as const;
 type PortName = keyof typeof PORT_FD;
 
 /** Everything that the command line names. */
@@ -87,8 +87,7 @@ export function qemuArguments(inputs: QemuInputs): string[] {
     args.push('-chardev', used ? `socket,id=${name},fd=${fd}` : `null,id=${name}`);
   }
   for (const [name, number] of Object.entries(PORT)) {
-    const kind = number === PORT.terminal ? 'virtconsole' : 'virtserialport';
-    args.push('-device', `${kind},chardev=${name},nr=${number},name=tvmm.${name}`);
+    args.push('-device', `virtserialport,chardev=${name},nr=${number},name=tvmm.${name}`);
   }
   return [...args, ...(inputs.devices ?? [])];
 }

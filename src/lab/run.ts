@@ -11,6 +11,7 @@ import type { ReadStream, WriteStream } from 'node:tty';
 import { packageRoot } from '../sys/package-root.js';
 import { JOBS_FOLDER, STREAM_JOB } from './layout.js';
 import { MarkFinder, randomMark } from './mark.js';
+import { rawTerminal } from './raw-terminal.js';
 import { jobScript, labEnvironment } from './shell.js';
 import { type LabOptions, type StartedLab, startLab } from './start.js';
 
@@ -61,19 +62,13 @@ export async function runInLab(argv: readonly string[], options: RunInLabOptions
   for (const signal of ENDING) process.on(signal, onSignal);
   const aborted = new Promise<void>((resolve) => abort.signal.addEventListener('abort', () => resolve()));
   const work = (async () => {
-    const lab = await startLab(
-      { ...options, signal: abort.signal },
-      tty ? ['terminal'] : ['stdin', 'stdout', 'stderr'],
-    );
+    const lab = await startLab({ ...options, signal: abort.signal }, ['stdin', 'stdout', 'stderr']);
     try {
       const folder = join(lab.exchange, JOBS_FOLDER, `${STREAM_JOB}`);
       mkdirSync(folder);
       writeFileSync(join(folder, 'script'), script);
       options.onUp?.();
-      return await Promise.race([
-        (tty ? streamTerminal : streamPipes)(lab, streams, end),
-        aborted.then(() => 0),
-      ]);
+      return await Promise.race([stream(lab, streams, tty, end), aborted.then(() => 0)]);
     } finally {
       await lab[Symbol.asyncDispose]();
     }
@@ -105,56 +100,34 @@ export async function runTvmmInLab(args: readonly string[], options: RunTvmmInLa
   return await runInLab(argv, { ...rest, memoryMiB: Math.max(2048, guestMemoryMiB + L1_OVERHEAD_MIB) });
 }
 
-/** Three separate streams. */
-async function streamPipes(
+/** Connects the caller's streams with the command's, and waits for its end. */
+async function stream(
   lab: StartedLab,
   streams: LabStreams,
-  end: (status: number) => void,
-): Promise<number> {
-  const input = lab.qemu.port('stdin');
-  // The end of stdin half-closes the port, which the command reads as end-of-file.
-  streams.stdin.pipe(input);
-  streams.stdin.once('error', () => input.end());
-  const mark = randomMark();
-  const outputs = [
-    passUntilMark(lab.qemu.port('stdout'), streams.stdout, mark, end),
-    passUntilMark(lab.qemu.port('stderr'), streams.stderr, mark, end),
-  ];
-  try {
-    const status = await lab.control.stream(STREAM_JOB, 'pipe', mark);
-    await within(MARK_TIMEOUT_MS, Promise.all(outputs));
-    return status;
-  } finally {
-    release(streams.stdin, input);
-  }
-}
-
-/** The terminal: everything goes through it in both directions. */
-async function streamTerminal(
-  lab: StartedLab,
-  streams: LabStreams,
+  tty: boolean,
   end: (status: number) => void,
 ): Promise<number> {
   const { stdin, stdout } = streams;
-  const terminal = lab.qemu.port('terminal');
-  const size = () => lab.control.size(stdout.rows ?? 24, stdout.columns ?? 80);
+  const input = lab.qemu.port('stdin');
+  const size = () => ({ rows: stdout.rows ?? 24, columns: stdout.columns ?? 80 });
+  const resized = () => lab.control.size(size().rows, size().columns);
   const mark = randomMark();
-  const output = passUntilMark(terminal, stdout, mark, end);
-  stdin.setRawMode?.(true);
-  stdout.on('resize', size);
+  const outputs = [
+    passUntilMark(lab.qemu.port('stdout'), stdout, mark, end),
+    passUntilMark(lab.qemu.port('stderr'), streams.stderr, mark, end),
+  ];
+  using _raw = tty ? rawTerminal(stdin) : undefined;
+  if (tty) stdout.on('resize', resized);
+  // The end of stdin half-closes the port, which the command reads as end-of-file.
+  stdin.pipe(input);
+  stdin.once('error', () => input.end());
   try {
-    stdin.pipe(terminal);
-    const status = lab.control.stream(STREAM_JOB, 'tty', mark, {
-      rows: stdout.rows ?? 24,
-      columns: stdout.columns ?? 80,
-    });
-    await status;
-    await within(MARK_TIMEOUT_MS, output);
-    return await status;
+    const status = await lab.control.stream(STREAM_JOB, tty ? 'tty' : 'pipe', mark, size());
+    await within(MARK_TIMEOUT_MS, Promise.all(outputs));
+    return status;
   } finally {
-    stdout.off('resize', size);
-    stdin.setRawMode?.(false);
-    release(stdin, terminal);
+    stdout.off('resize', resized);
+    release(stdin, input);
   }
 }
 
