@@ -44,7 +44,7 @@ export function dsdtTerms(config: AcpiConfig): Aml {
     ...(config.i8042 === true ? [keyboard()] : []),
     ...config.virtioMmio.map(virtioMmio),
   ];
-  return [...scope('\\_SB', ...devices), ...name('\\_S5', pkg(int(S5_SLEEP_TYPE), int(0), int(0), int(0)))];
+  return [...scope('_SB', ...devices), ...name('_S5', pkg(int(S5_SLEEP_TYPE), int(0), int(0), int(0)))];
 }
 
 /** A unique name of a letter and three hexadecimal digits: up to 4096 devices of a kind. */
