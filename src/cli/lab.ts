@@ -3,7 +3,8 @@
  * runs.
  */
 import { existsSync } from 'node:fs';
-import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type Command, Option } from 'commander';
+import { parseCount, sizeOption } from './units.js';
 
 const HELP = `
 The lab is a whole machine in emulation: QEMU interprets an AMD processor with AMD-V and nested paging, so that the real
@@ -27,6 +28,7 @@ Examples:
 
 interface LabFlags {
   iommu?: true | 'intel' | 'amd';
+  /** Bytes. */
   memory: number;
   cpus: number;
 }
@@ -42,8 +44,15 @@ export function register(program: Command): void {
     .usage('[options] [--] [COMMAND…]')
     .argument('[command...]', 'the command and its arguments; a shell by default')
     .addOption(new Option('--iommu [kind]', 'give the machine an IOMMU').choices(['intel', 'amd']))
-    .option('--memory <size>', 'memory of the machine, e.g. 2G or 768M', parseMemory, 2048)
-    .option('--cpus <n>', 'CPUs of the machine', parseCount, 2)
+    .addOption(
+      new Option('--memory <size>', 'RAM of the machine')
+        .argParser(sizeOption('--memory'))
+        .default(2 ** 31, '2G'),
+    )
+    .addOption(
+      new Option('--cpus <n>', 'its CPUs').argParser((text) => parseCount(text, '--cpus', 1, 64)).default(2),
+    )
+    .passThroughOptions()
     .addHelpText('after', HELP)
     .action(async (command: string[], flags: LabFlags) => {
       process.exitCode = await runLab(command, flags);
@@ -59,22 +68,10 @@ async function runLab(command: readonly string[], flags: LabFlags): Promise<numb
   // Fetching a kernel takes minutes and is said to everybody; the usual ten seconds only to somebody who waits.
   if (process.stderr.isTTY) display.report('starting the emulated machine');
   return await runInLab(command.length > 0 ? command : [existsSync('/bin/bash') ? '/bin/bash' : '/bin/sh'], {
-    memoryMiB: flags.memory,
+    memoryMiB: Math.floor(flags.memory / 2 ** 20),
     cpus: flags.cpus,
     iommu: flags.iommu === true ? 'intel' : (flags.iommu ?? false),
     progress: display.report,
     onUp: () => display[Symbol.dispose](),
   });
-}
-
-/** `2G`, `768M` or a number of MiB; in MiB. */
-export function parseMemory(text: string): number {
-  const match = /^(\d+)([GM]?)(iB)?$/i.exec(text);
-  if (match === null) throw new InvalidArgumentError('a size is a number with M or G behind it, e.g. 2G.');
-  return Number(match[1]) * (match[2]?.toUpperCase() === 'G' ? 1024 : 1);
-}
-
-function parseCount(text: string): number {
-  if (!/^\d+$/.test(text)) throw new InvalidArgumentError('it must be a number.');
-  return Number(text);
 }

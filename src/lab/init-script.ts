@@ -77,6 +77,10 @@ must mount -t 9p -o ${EXCHANGE_9P} ${MOUNT_TAG.exchange} /root${EXCHANGE_IN_LAB}
 must cp /bin/busybox /agent /root${LAB_FOLDER}/
 version=$(uname -r)
 [ -d /root/lib/modules/$version/kernel ] || { mkdir -p /root/lib/modules && ln -sfn ${quoteForAssignment(options.modulesDir)} /root/lib/modules/$version; }
+# A host without kmod: the kernel, too, asks for modules by this path.
+for tool in modprobe insmod rmmod lsmod; do
+  [ -e /root/sbin/$tool ] || ln -s ${LAB_FOLDER}/busybox /root/sbin/$tool
+done
 for point in dev sys proc; do /bin/busybox mount -o move /$point /root/$point || die "/$point cannot be moved"; done
 exec /bin/busybox switch_root /root ${LAB_FOLDER}/busybox sh ${LAB_FOLDER}/agent
 `;

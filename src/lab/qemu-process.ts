@@ -82,7 +82,7 @@ export class QemuProcess implements AsyncDisposable {
 
   /** Why this is no use any more: `what` as the sentence, with QEMU's messages and the end of L1's console. */
   death(what: string, code = 'LAB_DIED'): LabDiedError {
-    const said = this.#messages.trim();
+    const said = this.#failure?.message ?? this.#messages.trim();
     const qemu = said === '' ? '' : ` (QEMU: ${said.split('\n').slice(-5).join('; ')})`;
     return new LabDiedError(`${what}${qemu}${consoleTail(this.#console)}`, { code, cause: this.#failure });
   }

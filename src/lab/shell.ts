@@ -50,7 +50,13 @@ export function jobScript(command: JobCommand): string {
   ].join('\n');
 }
 
-const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+const SYSTEM_FOLDERS = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin'];
+
+/** The command is root in L1, whoever the caller is: the administrator's folders follow the caller's own. */
+function withSystemFolders(path = ''): string {
+  const folders = path.split(':').filter((folder) => folder !== '');
+  return [...folders, ...SYSTEM_FOLDERS.filter((folder) => !folders.includes(folder))].join(':');
+}
 
 /**
  * The environment that a command in the lab gets from its caller's: a short list, since proxies, certificates and
@@ -58,7 +64,7 @@ const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
  */
 export function labEnvironment(host: NodeJS.ProcessEnv): Record<string, string> {
   const env: Record<string, string> = {
-    PATH: host.PATH ?? DEFAULT_PATH,
+    PATH: withSystemFolders(host.PATH),
     HOME: host.HOME ?? '/root',
     LANG: host.LANG ?? 'C.UTF-8',
   };
