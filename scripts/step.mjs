@@ -67,7 +67,9 @@ export function step(what, command, args, options = {}) {
         if (!options.live) say(`  done in ${seconds(started)}`);
         return resolve(output);
       }
-      const said = output.trimEnd().split('\n').slice(-15).join('\n');
+      // Some tools say what is wrong first and then how they are used, others the reverse.
+      const lines = output.trimEnd().split('\n');
+      const said = (lines.length > 20 ? [...lines.slice(0, 8), '…', ...lines.slice(-11)] : lines).join('\n');
       const error = new StepError(
         `${what} failed (${signal ?? `exit status ${status}`})${said === '' ? '' : `:\n${said}`}`,
       );
