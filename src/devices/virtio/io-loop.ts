@@ -119,12 +119,14 @@ export class IoLoop implements Disposable {
 
   /**
    * One turn: waits for events at most `timeoutMs` (-1: for ever; not at all while queues are waiting for their turn), then serves them.
+   *
+   * @returns whether there was anything to do
    */
-  step(timeoutMs: number): void {
+  step(timeoutMs: number): boolean {
     const waiting = !this.#paused && this.#runners.some((runner) => runner.hasPending);
-    this.#epoll.wait(waiting ? 0 : timeoutMs);
-    if (this.#paused) return;
-    for (const runner of this.#runners) runner.runPending();
+    const ready = this.#epoll.wait(waiting ? 0 : timeoutMs);
+    if (!this.#paused) for (const runner of this.#runners) runner.runPending();
+    return waiting || ready > 0;
   }
 
   /** Blocks until the control asks to stop. */
