@@ -5,11 +5,12 @@
  * It ends with the last descriptor, however the process dies, and the byte-range locks that QEMU takes on its images conflict with it. A size
  * that is no multiple of a sector is rounded down with a warning: the guest then sees only what it can also write back.
  */
-import { type BigIntStats, constants, fstatSync, statSync } from 'node:fs';
+import { type BigIntStats, constants, fstatSync, statfsSync, statSync } from 'node:fs';
 import { constants as os } from 'node:os';
 import { errnoName, SystemError, TvmmError } from '../../sys/errors.js';
 import { FileDescriptor } from '../../sys/fd.js';
-import { check, fallocate, fcntlPointer, ioctlPointer, lastErrno } from '../../sys/libc.js';
+import { check, fallocate, fcntlPointer, ioctlPointer, lastErrno, preadv2 } from '../../sys/libc.js';
+import { Mapping } from '../../sys/mapping.js';
 import { lockHolder } from './disk-lock-holder.js';
 
 /** The unit of virtio-blk's sectors and of `capacity` (section 5.2.4), whatever the image's own block size is. */
@@ -27,6 +28,12 @@ const F_OFD_SETLK = 37;
 const F_RDLCK = 0;
 const F_WRLCK = 1;
 const FLOCK_SIZE = 32;
+/** <linux/magic.h> */
+const TMPFS_MAGIC = 0x0102_1994;
+const RAMFS_MAGIC = 0x8584_58f6;
+const OVERLAYFS_SUPER_MAGIC = 0x794c_7630;
+/** <linux/fs.h>: fail with EAGAIN instead of waiting. */
+export const RWF_NOWAIT = 8;
 
 /** A disk that cannot be used. */
 export class DiskImageError extends TvmmError {}
@@ -35,6 +42,13 @@ export interface DiskImageOptions {
   /** The guest may not write; the image is opened read-only and shared with other readers. */
   readOnly?: boolean;
 }
+
+/**
+ * How long a transfer may keep its caller waiting, which decides what the I/O thread does by itself: `memory` never waits (tmpfs);
+ * `cached` can say so instead of waiting (RWF_NOWAIT of preadv2(2)); `local` cannot, but stands on a disk of this host (overlayfs); `unknown`
+ * is everything else, network file systems among it.
+ */
+export type DiskMedium = 'memory' | 'cached' | 'local' | 'unknown';
 
 /** What the device model and the I/O thread need to know; plain data, the same on every thread. */
 export interface DiskInfo {
@@ -49,6 +63,7 @@ export interface DiskInfo {
   readonly blockSize: number;
   /** Whether holes can be punched: what DISCARD needs. */
   readonly discard: boolean;
+  readonly medium: DiskMedium;
 }
 
 /** An open, locked image. Disposing closes it, which unlocks it. */
@@ -84,7 +99,9 @@ export class DiskImage implements Disposable {
       const size = isDevice ? deviceSize(file.fd, path) : fstatSync(file.fd).size;
       const sectors = wholeSectors(path, size, warnings);
       const discard = !readOnly && canPunchHoles(file.fd, size, isDevice);
-      return new DiskImage(file, { path, fd: file.fd, sectors, readOnly, blockSize, discard }, warnings);
+      const medium = mediumOf(file.fd, isDevice);
+      const info = { path, fd: file.fd, sectors, readOnly, blockSize, discard, medium };
+      return new DiskImage(file, info, warnings);
     } catch (error) {
       file[Symbol.dispose]();
       throw error;
@@ -220,4 +237,14 @@ function wholeSectors(path: string, size: number, warnings: string[]): number {
 function canPunchHoles(fd: number, size: number, isDevice: boolean): boolean {
   if (isDevice) return true;
   return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, size, SECTOR_SIZE) === 0;
+}
+
+function mediumOf(fd: number, isDevice: boolean): DiskMedium {
+  // A device node lies on a tmpfs itself: only files are asked where they are.
+  const type = isDevice ? 0 : statfsSync(`/proc/self/fd/${fd}`).type;
+  if (type === TMPFS_MAGIC || type === RAMFS_MAGIC) return 'memory';
+  using memory = Mapping.anonymous(4096, 'disk probe');
+  new BigUint64Array(memory.view()).set([BigInt(memory.address + 64), 1n]);
+  if (preadv2(fd, memory.address, 1, 0, RWF_NOWAIT) >= 0 || lastErrno() === os.errno.EAGAIN) return 'cached';
+  return type === OVERLAYFS_SUPER_MAGIC ? 'local' : 'unknown';
 }
