@@ -20,6 +20,11 @@ export interface CommandEntry {
 
 export const COMMANDS: readonly CommandEntry[] = [
   {
+    name: 'boot',
+    summary: 'boot a Linux kernel in a microVM',
+    load: () => import('./boot.js'),
+  },
+  {
     name: 'doctor',
     summary: 'say what this host can do, and what to do about the rest',
     load: () => import('./doctor.js'),

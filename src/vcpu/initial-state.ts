@@ -70,7 +70,7 @@ function setSegments(sregs: Sregs, state: InitialCpuState): void {
     if (state.cr3 === undefined)
       throw new TvmmError('64-bit entry needs page tables', { code: 'BOOT_STATE' });
     sregs.set64('cr3', state.cr3).set64('cr4', CR4_PAE);
-    sregs.set64('cr0', CR0_PE | CR0_ET | CR0_PG).set64('efer', EFER_LME | EFER_LMA);
+    sregs.set64('cr0', (CR0_PE | CR0_ET | CR0_PG) >>> 0).set64('efer', EFER_LME | EFER_LMA);
   }
 }
 

@@ -3,27 +3,25 @@
  * guest, vCPUs. Each step pushes what undoes it.
  */
 
-import { once } from 'node:events';
 import type { Worker } from 'node:worker_threads';
 import { type BootPlan, loadKernel, writeAcpi } from '../boot/index.js';
 import { EventfdOwner } from '../devices/context.js';
 import type { MachineRequest } from '../devices/device.js';
 import { StateArena } from '../devices/state.js';
 import { DiskImage } from '../devices/virtio/disk-image.js';
+import type { IoControl } from '../devices/virtio/io-loop.js';
 import { Kvm } from '../kvm/kvm.js';
 import type { Vcpu } from '../kvm/vcpu.js';
 import type { Vm } from '../kvm/vm.js';
 import { GuestMemory } from '../memory/guest-memory.js';
 import { KVM_IDENTITY_MAP, KVM_TSS, ramLayout } from '../memory/layout.js';
 import type { Cleanup } from '../sys/cleanup.js';
-import { createEventfd, signalEventfd } from '../sys/eventfd.js';
-import type { FileDescriptor } from '../sys/fd.js';
 import { VcpuControl } from '../vcpu/control.js';
 import { guestCpuid } from '../vcpu/cpuid.js';
 import { setBootRegisters, setCommonState } from '../vcpu/initial-state.js';
 import { openBootFiles } from './boot-files.js';
 import { type CompleteConfig, ConfigError } from './config.js';
-import { attachOwner, type Devices, type DeviceTree, virtioCount } from './devices.js';
+import { buildDevices, type Devices, type DeviceTree, virtioCount } from './devices.js';
 import { acpiConfig, kernelCmdline, memoryMap } from './platform.js';
 import { type MachineView, spawnThread } from './threads.js';
 import type { Timeline } from './timeline.js';
@@ -35,7 +33,7 @@ export interface MachineParts {
   vcpus: Vcpu[];
   control: SharedArrayBuffer;
   workers: Worker[];
-  io: { worker: Worker; stop: FileDescriptor } | undefined;
+  io: Worker | undefined;
   devices: Devices;
   disks: DiskImage[];
   plan: BootPlan;
@@ -70,7 +68,10 @@ export function buildMachine(
     blockEngine: config.blockEngine,
   };
   const workers = spawnVcpuThreads(config, cleanup);
-  const io = virtioCount(tree) > 0 ? startIoThread(cleanup) : undefined;
+  let devices: Devices | undefined;
+  const io = virtioCount(tree) > 0 ? spawnThread('io-thread', 'io') : undefined;
+  const stopIo = io && ioStopper(io, () => devices?.io);
+  if (stopIo !== undefined) cleanup.defer(stopIo);
   timeline.mark('threads');
 
   const vm = cleanup.use(kvm.createVm());
@@ -93,7 +94,7 @@ export function buildMachine(
 
   const arena = new StateArena();
   const eventfds = cleanup.use(new EventfdOwner());
-  const devices = attachOwner(tree, { arena, ram: memory, vm, eventfds, request, isOwner: true });
+  devices = buildDevices(tree, { arena, ram: memory, vm, eventfds, request, isOwner: true });
   timeline.mark('devices');
 
   const plan = loadGuest(config, files, memory, virtioCount(tree));
@@ -101,6 +102,10 @@ export function buildMachine(
 
   const vcpus = createVcpus(kvm, vm, config, plan, cleanup);
   timeline.mark('vcpus');
+  // Undone first: nothing may touch guest memory or the disks once they are being released.
+  const { serial } = devices;
+  cleanup.defer(() => void serial.flush(true));
+  if (stopIo !== undefined) cleanup.defer(stopIo);
   return {
     vm,
     memory,
@@ -137,17 +142,16 @@ function spawnVcpuThreads(config: CompleteConfig, cleanup: Cleanup): Worker[] {
   });
 }
 
-function startIoThread(cleanup: Cleanup): { worker: Worker; stop: FileDescriptor } {
-  const stop = cleanup.use(createEventfd('stop of the I/O thread'));
-  const worker = spawnThread('io-thread', 'io');
-  const exit = once(worker, 'exit');
-  cleanup.defer(async () => {
-    // Started or not, it ends by itself when it sees this: requests in flight are finished first.
-    signalEventfd(stop.fd);
-    worker.postMessage({ type: 'quit' });
-    await exit;
+/** Ends the I/O thread, started or not, after the requests in flight. May be called again. */
+function ioStopper(worker: Worker, control: () => IoControl | undefined): () => Promise<void> {
+  const exit = new Promise<void>((resolve) => {
+    worker.once('exit', () => resolve());
   });
-  return { worker, stop };
+  return () => {
+    control()?.request('stopped');
+    worker.postMessage({ quit: true });
+    return exit;
+  };
 }
 
 function loadGuest(

@@ -1,16 +1,16 @@
 /**
- * The I/O thread: moves the data of all virtio devices, and blocks in epoll between kicks. Runs until the stop eventfd is signalled.
+ * The I/O thread: moves the data of all virtio devices, and blocks in epoll between kicks. Runs until it is told to stop.
  */
 import { parentPort } from 'node:worker_threads';
-import { attachDevices } from './devices.js';
+import { attachDevices, runIo } from './devices.js';
 import type { IoThreadStart, ThreadMessage } from './threads.js';
 
 const port = parentPort;
 if (port === null) throw new Error('io-thread runs only as a thread of a machine');
 
-port.once('message', (start: IoThreadStart | { type: 'quit' }) => {
-  if ('type' in start) return;
+port.once('message', (start: IoThreadStart) => {
+  if ('quit' in start) return;
   const post = (message: ThreadMessage) => port.postMessage(message);
   const devices = attachDevices(start, (request) => post({ type: 'request', request }));
-  devices.runIo(start.stopFd, (message) => post({ type: 'log', message }));
+  runIo(devices, (message) => post({ type: 'log', message }));
 });

@@ -113,8 +113,8 @@ export class Machine implements AsyncDisposable {
       workers[index].postMessage(start);
     });
     if (io !== undefined) {
-      this.#listen(io.worker, 'the I/O thread', () => {});
-      io.worker.postMessage({ ...view, stopFd: io.stop.fd });
+      this.#listen(io, 'the I/O thread', () => {});
+      io.postMessage(view);
     }
     this.timeline.mark('start');
   }

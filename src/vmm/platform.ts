@@ -9,26 +9,12 @@ import {
   mergeCmdline,
   virtioMmioParam,
 } from '../boot/index.js';
+import { RESET_PORT, RESET_VALUE, SLEEP_CONTROL_PORT, SLEEP_STATUS_PORT } from '../devices/acpi-pm.js';
+import { INTX_GSIS } from '../devices/pci/index.js';
+import { COM1 } from '../devices/serial.js';
 import { IOAPIC_BASE, LAPIC_BASE, PCI_ECAM, PCI_MMIO32, VIRTIO_MMIO } from '../memory/layout.js';
 import type { RamRange } from '../memory/types.js';
 import type { CompleteConfig } from './config.js';
-
-/** COM1 of a PC. */
-export const SERIAL = { port: 0x3f8, size: 8, gsi: 4 } as const;
-export const RTC_PORT = 0x70;
-export const RTC_GSI = 8;
-/** Hardware-reduced ACPI sleep registers and the reset register, in ports that no PC device uses. */
-export const ACPI_PM = {
-  port: 0x600,
-  sleepControl: 0x600,
-  sleepStatus: 0x601,
-  reset: 0x602,
-  size: 4,
-} as const;
-export const ACPI_RESET_VALUE = 1;
-export const PCI_CONFIG_PORT = 0xcf8;
-/** GSIs 16 to 23 of the IOAPIC serve PCI INTx; virtio-mmio devices use 5 and up first, then the same. */
-export const INTX = { base: 16, count: 8 } as const;
 
 /** IOAPIC ids follow the processors'. */
 function ioApicId(cpus: number): number {
@@ -56,16 +42,20 @@ export function acpiConfig(config: CompleteConfig, virtioMmio: number): AcpiConf
     cpuApicIds: Array.from({ length: config.cpus }, (_, index) => index),
     localApicAddress: LAPIC_BASE,
     ioApic: { id: ioApicId(config.cpus), address: IOAPIC_BASE },
-    reset: { register: { space: 'io', address: ACPI_PM.reset }, value: ACPI_RESET_VALUE },
+    reset: { register: { space: 'io', address: RESET_PORT }, value: RESET_VALUE },
     sleep: {
-      control: { space: 'io', address: ACPI_PM.sleepControl },
-      status: { space: 'io', address: ACPI_PM.sleepStatus },
+      control: { space: 'io', address: SLEEP_CONTROL_PORT },
+      status: { space: 'io', address: SLEEP_STATUS_PORT },
     },
     pci:
       config.transport === 'pci'
-        ? { ecam: { base: PCI_ECAM.base, lastBus: 0 }, mmio32: PCI_MMIO32, intx: INTX }
+        ? {
+            ecam: { base: PCI_ECAM.base, lastBus: 0 },
+            mmio32: PCI_MMIO32,
+            intx: { base: INTX_GSIS[0], count: INTX_GSIS.length },
+          }
         : undefined,
-    serial: [{ port: SERIAL.port, irq: SERIAL.gsi }],
+    serial: [{ port: COM1.port, irq: COM1.gsi }],
     virtioMmio: Array.from({ length: virtioMmio }, (_, index) => virtioMmioWindow(index)),
     rtc: true,
   };

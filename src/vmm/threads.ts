@@ -29,10 +29,8 @@ export interface VcpuThreadStart extends MachineView {
   control: SharedArrayBuffer;
 }
 
-export interface IoThreadStart extends MachineView {
-  /** Signalled to stop the loop. */
-  stopFd: number;
-}
+/** To the I/O thread: its start, or that there will be none. */
+export type IoThreadStart = MachineView | { readonly quit: true };
 
 /** From a thread to the control thread. */
 export type ThreadMessage =
