@@ -17,7 +17,7 @@ import { join } from 'node:path';
 import { packageRoot } from '../sys/package-root.js';
 import { ensureBusybox } from './busybox.js';
 import { cacheDir, cachedFolder, writeFileAtomic } from './cache.js';
-import { makeExt4 } from './ext4.js';
+import { ImageError, makeExt4 } from './ext4.js';
 import { INIT_SCRIPT, ROOT_INIT_SCRIPT, SESSION_SCRIPT } from './init-script.js';
 import { buildInitramfs } from './initramfs.js';
 import { cachedKernel, ensureKernel, type KernelFiles } from './kernels.js';
@@ -81,6 +81,16 @@ export function cachedGuest(): Guest | undefined {
   const kernel = cachedKernel('cloud');
   const entry = kernel === undefined ? undefined : notedEntry(signature(kernel));
   return kernel === undefined || entry === undefined ? undefined : guest(kernel, entry);
+}
+
+/** {@link cachedGuest}, or an {@link ImageError} that says how to build it. */
+export function requireGuest(): Guest {
+  const found = cachedGuest();
+  if (found !== undefined) return found;
+  throw new ImageError('the default guest is not built, or is out of date', {
+    code: 'GUEST_NOT_BUILT',
+    hint: 'build it with: tvmm image build',
+  });
 }
 
 async function build(kernel: KernelFiles, progress: Progress, force: boolean): Promise<Guest> {

@@ -94,6 +94,16 @@ export function cachedMinimalKernel(): MinimalKernel | undefined {
   return readEntry(join(kernelsFolder(), entry));
 }
 
+/** {@link cachedMinimalKernel}, or a {@link KernelBuildError} that says how to build it. */
+export function requireMinimalKernel(): MinimalKernel {
+  const found = cachedMinimalKernel();
+  if (found !== undefined) return found;
+  throw new KernelBuildError('the minimal kernel is not built, or its configuration has changed since', {
+    code: 'KERNEL_NOT_BUILT',
+    hint: 'build it with: tvmm kernel build',
+  });
+}
+
 /** Commands and headers that a kernel build needs, and the packages they come from. */
 const TOOLS: readonly [command: string, debianPackage: string][] = [
   ['make', 'make'],
