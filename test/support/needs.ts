@@ -1,0 +1,70 @@
+/**
+ * What some tests need and not every machine has. A test that cannot run says so by {@link needs}; the reporter beside this file checks
+ * that each skip is one that this machine explains, so that nothing is skipped by accident.
+ *
+ * Tools that `npm run setup -- --test` installs are not in here: a test that skips for want of one of those is a failure of the setup.
+ */
+import { closeSync, constants, openSync, readdirSync, readFileSync } from 'node:fs';
+import { constants as os } from 'node:os';
+import { lastErrno, syscall } from '../../src/sys/libc.js';
+import { kvmUsability } from '../../src/vmm/accel.js';
+
+/** One thing that a machine may lack. */
+export interface Need {
+  /** What a skipped test says; a skip whose note or name holds this text is explained where the thing is absent. */
+  readonly reason: string;
+  present(): boolean;
+}
+
+const IO_URING_SETUP = 425;
+
+function opens(path: string): boolean {
+  try {
+    closeSync(openSync(path, constants.O_RDWR));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function freeHugePages(): boolean {
+  const folder = '/sys/kernel/mm/hugepages';
+  try {
+    return readdirSync(folder).some(
+      (size) => Number(readFileSync(`${folder}/${size}/free_hugepages`, 'utf8')) > 0,
+    );
+  } catch {
+    return false;
+  }
+}
+
+export const NEEDS = {
+  kvm: { reason: 'no /dev/kvm', present: () => opens('/dev/kvm') },
+  hardware: { reason: 'no hardware virtualization', present: () => kvmUsability().usable },
+  root: { reason: 'not root', present: () => process.getuid?.() === 0 },
+  ioUring: {
+    reason: 'no io_uring',
+    // Without parameters the call fails with EFAULT where there is io_uring, with ENOSYS or EPERM where there is none for us.
+    present: () => syscall(IO_URING_SETUP, 1, 0, 0, 0, 0, 0) >= 0 || lastErrno() === os.errno.EFAULT,
+  },
+  hugePages: { reason: 'no free huge pages', present: freeHugePages },
+  tun: { reason: 'no /dev/net/tun', present: () => opens('/dev/net/tun') },
+  /** Minutes of work that a plain `npm test` leaves out: `TVMM_SLOW=1 npm test`. */
+  slow: { reason: 'slow tests only run with TVMM_SLOW=1', present: () => process.env.TVMM_SLOW === '1' },
+} as const satisfies Record<string, Need>;
+
+/** Skips the running test where this machine lacks any of `names`; the note says what. */
+export function needs(
+  context: { skip(note?: string): never },
+  ...names: readonly (keyof typeof NEEDS)[]
+): void {
+  for (const name of names) {
+    const need: Need = NEEDS[name];
+    if (!need.present()) context.skip(need.reason);
+  }
+}
+
+/** Whether a skip with this note or name is one that this machine explains. */
+export function isExplained(text: string, table: Readonly<Record<string, Need>> = NEEDS): boolean {
+  return Object.values(table).some(({ reason, present }) => text.includes(reason) && !present());
+}
