@@ -19,6 +19,7 @@ export interface CommandEntry {
 }
 
 export const COMMANDS: readonly CommandEntry[] = [
+  { name: 'boot', summary: 'boot a Linux kernel in a microVM', load: () => import('./boot.js') },
   {
     name: 'boot',
     summary: 'boot a Linux kernel in a microVM',
@@ -33,6 +34,16 @@ export const COMMANDS: readonly CommandEntry[] = [
     name: 'lab',
     summary: 'run a command in an emulated machine with AMD-V and KVM',
     load: () => import('./lab.js'),
+  },
+  {
+    name: 'image',
+    summary: 'build the default guest, or say where its files are',
+    load: () => import('./image.js'),
+  },
+  {
+    name: 'kernel',
+    summary: 'build the minimal guest kernel, or say where it is',
+    load: () => import('./kernel.js'),
   },
   {
     name: 'completion',
