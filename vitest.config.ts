@@ -33,6 +33,8 @@ export default defineConfig({
           testTimeout: 300_000,
           hookTimeout: 300_000,
           fileParallelism: false,
+          // One emulated machine for all files, booted when the first of them asks for it.
+          globalSetup: ['test/support/lab-global.ts'],
           // A process of its own for each file: threads, descriptors and signal handlers of one cannot disturb the next.
           pool: 'forks',
         },

@@ -31,14 +31,18 @@ export class LabTimeoutError extends TvmmError {
 
 /** How many lines of L1's console an error quotes. */
 const QUOTED_LINES = 15;
+/** What the kernel says first when it fails; a register dump of any length follows. */
+const KERNEL_FAILURE = /Kernel panic|Oops|BUG:|Out of memory/;
 
 /** The end of L1's console as a paragraph to append to a message; empty consoles are said to be so. */
 export function consoleTail(console: string): string {
   const lines = console
     .replaceAll('\r', '')
     .split('\n')
-    .filter((line) => line.trim() !== '')
-    .slice(-QUOTED_LINES);
+    .filter((line) => line.trim() !== '');
   if (lines.length === 0) return '; its console is empty';
-  return `; its console last said:\n${lines.map((line) => `  | ${line}`).join('\n')}`;
+  const tail = lines.slice(-QUOTED_LINES);
+  const failures = lines.slice(0, -QUOTED_LINES).filter((line) => KERNEL_FAILURE.test(line));
+  const quoted = failures.length === 0 ? tail : [...failures.slice(0, 3), '…', ...tail];
+  return `; its console last said:\n${quoted.map((line) => `  | ${line}`).join('\n')}`;
 }

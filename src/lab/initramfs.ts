@@ -80,8 +80,8 @@ export async function ensureInitramfs(kernel: LabKernel): Promise<LabInitramfs> 
   return { path: join(folder, 'initramfs.cpio'), key };
 }
 
-/** The static busybox of this host. */
-function findBusybox(): string {
+/** The static busybox of this host. Throws {@link LabStartError} where there is none. */
+export function findBusybox(): string {
   const found = BUSYBOX_PLACES.filter((place) => existsSync(place));
   for (const place of found) {
     const path = realpathSync(place);

@@ -108,8 +108,8 @@ const OLDEST_QEMU = [6, 2] as const;
 const QEMU = 'qemu-system-x86_64';
 
 /** The absolute path of the host's QEMU. Throws {@link LabStartError} when it is missing. */
-export function findQemu(path = process.env.PATH ?? ''): string {
-  for (const folder of [...path.split(delimiter).filter((one) => one !== ''), '/usr/bin', '/usr/local/bin']) {
+export function findQemu(path = process.env.PATH ?? '/usr/bin'): string {
+  for (const folder of path.split(delimiter).filter((one) => one !== '')) {
     try {
       accessSync(join(folder, QEMU), constants.X_OK);
       return join(folder, QEMU);

@@ -8,7 +8,8 @@ import { join } from 'node:path';
 import { ensureKernel } from '../guest/kernels.js';
 import { type Progress, silent } from '../guest/progress.js';
 import { AgentControl } from './control.js';
-import { ensureInitramfs } from './initramfs.js';
+import { LabStartError } from './errors.js';
+import { ensureInitramfs, findBusybox } from './initramfs.js';
 import { JOBS_FOLDER, SAYS } from './layout.js';
 import {
   checkLabMachine,
@@ -30,6 +31,18 @@ export interface LabOptions extends Partial<LabMachine> {
   startTimeoutMs?: number;
   /** Aborting it makes the start fail, with nothing left behind. */
   signal?: AbortSignal;
+}
+
+/** Why this host cannot have a lab, as a sentence; undefined where it can (a kernel may still have to be fetched). */
+export function whyNoLab(): string | undefined {
+  try {
+    findQemu();
+    findBusybox();
+    return undefined;
+  } catch (error) {
+    if (error instanceof LabStartError) return `${error.message} (${error.hint})`;
+    throw error;
+  }
 }
 
 const START_TIMEOUT_MS = 180_000;
