@@ -277,7 +277,7 @@ test('garbage in all rings never does anything but throw a VirtqueueError or giv
         }
       },
     ),
-    { numRuns: 2000 },
+    { numRuns: 1000 },
   );
 });
 
