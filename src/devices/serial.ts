@@ -226,9 +226,7 @@ export class Serial implements BusDevice {
 
   /** Room for a whole FIFO: a guest that sees THRE may write 16 bytes. */
   get #canTransmit(): boolean {
-    const can = this.#output.room >= R.FIFO_SIZE;
-    if (!can) this.#r[OUTPUT_WAS_FULL] = 1;
-    return can;
+    return this.#output.room >= R.FIFO_SIZE;
   }
 
   #transmit(byte: number): void {
@@ -240,6 +238,7 @@ export class Serial implements BusDevice {
       if (!this.#fifos || byte === NEWLINE || this.#output.length >= R.FIFO_SIZE) this.#flush();
     }
     r[THRE_PENDING] = this.#canTransmit ? 1 : 0;
+    r[OUTPUT_WAS_FULL] = this.#canTransmit ? 0 : 1;
   }
 
   #loopBack(byte: number): void {
