@@ -2,7 +2,7 @@
  * Makes an ext4 image from a folder with mke2fs(8) alone: no mount, no root. The same folder gives the same image.
  */
 import { createHash } from 'node:crypto';
-import { lstatSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { lstatSync, lutimesSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { TvmmError } from '../sys/errors.js';
 import { runCommand } from './command.js';
@@ -23,7 +23,10 @@ export interface Ext4Options {
   label: string;
 }
 
-/** Writes the ext4 image `image` (sparse) with the contents of `folder`, all owned by root. */
+/**
+ * Writes the ext4 image `image` (sparse) with the contents of `folder`, all owned by root. Sets the times of everything in
+ * `folder` to `options.time`. Throws {@link ImageError}.
+ */
 export async function makeExt4(image: string, folder: string, options: Ext4Options): Promise<void> {
   const content = measure(folder);
   // A tenth for block maps and directory slack; the inode tables come on top.
@@ -59,6 +62,8 @@ export async function makeExt4(image: string, folder: string, options: Ext4Optio
     `${size}M`,
   ];
   const time = String(options.time);
+  // Last before mke2fs looks: listing a folder, as above, changes its access time.
+  setTimes(folder, options.time);
   try {
     await runCommand('mkfs.ext4', args, { env: { E2FSPROGS_FAKE_TIME: time, SOURCE_DATE_EPOCH: time } });
     // mke2fs keeps the owner of each file, and only root can stage files that belong to root.
@@ -113,4 +118,10 @@ async function giveToRoot(image: string, folder: string): Promise<void> {
   writeFileSync(script, `${commands.join('\n')}\n`);
   await runCommand('debugfs', ['-w', '-f', script, image]);
   rmSync(script);
+}
+
+function setTimes(path: string, time: number): void {
+  const status = lstatSync(path);
+  if (status.isDirectory()) for (const name of readdirSync(path)) setTimes(join(path, name), time);
+  lutimesSync(path, time, time);
 }

@@ -22,7 +22,7 @@ import { INIT_SCRIPT, ROOT_INIT_SCRIPT, SESSION_SCRIPT } from './init-script.js'
 import { buildInitramfs } from './initramfs.js';
 import { cachedKernel, ensureKernel, type KernelFiles } from './kernels.js';
 import { type Progress, silent } from './progress.js';
-import { IMAGE_TIME, isLeftOut, stageRoot } from './stage.js';
+import { isLeftOut, stageRoot } from './stage.js';
 
 /** The default guest. All paths are absolute. */
 export interface Guest {
@@ -39,6 +39,8 @@ export interface Guest {
 
 /** Bump when the way the image is made changes, but none of what is hashed. */
 const FORMAT = 1;
+/** Every file's time: the image must not depend on when it was made. 2020-01-01T00:00:00Z. */
+const IMAGE_TIME = 1_577_836_800;
 const FREE_SPACE = 64 * 1024 * 1024;
 /** Images of other versions that are kept, so that two checkouts do not build in turns. */
 const KEPT = 3;

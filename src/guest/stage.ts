@@ -8,7 +8,6 @@ import {
   copyFileSync,
   existsSync,
   lstatSync,
-  lutimesSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -31,9 +30,6 @@ export interface StageParts {
   packageRoot: string;
   tvmmVersion: string;
 }
-
-/** Every file's time: the image must not depend on when it was made. 2020-01-01T00:00:00Z. */
-export const IMAGE_TIME = 1_577_836_800;
 
 /** Where tvmm stands in the guest. */
 const HOME_OF_TVMM = 'usr/lib/tvmm';
@@ -112,7 +108,6 @@ export async function stageRoot(root: string, parts: StageParts): Promise<void> 
       .join(''),
   );
   writeFileSync(at('usr/sbin/init'), ROOT_INIT_SCRIPT, { mode: 0o755 });
-  setTimes(root);
 }
 
 async function stageBusybox(root: string, busybox: string): Promise<void> {
@@ -208,10 +203,4 @@ function copyTree(from: string, to: string, wanted: (name: string) => boolean): 
     if (lstatSync(source).isDirectory()) copyTree(source, join(to, entry.name), wanted);
     else copyFileSync(source, join(to, entry.name));
   }
-}
-
-function setTimes(path: string): void {
-  const status = lstatSync(path);
-  if (status.isDirectory()) for (const name of readdirSync(path)) setTimes(join(path, name));
-  lutimesSync(path, IMAGE_TIME, IMAGE_TIME);
 }
