@@ -230,6 +230,8 @@ export class TestHost implements DataPlaneHost, Disposable {
     this.#pending.add(index);
   }
   fail(reason: string): void {
+    // Only the first failure of an activation is reported, as on the I/O thread.
+    if (this.#queues.every((queue) => queue === undefined)) return;
     this.failures.push(reason);
     this.#queues.fill(undefined);
   }
