@@ -14,6 +14,9 @@ import { Virtqueue, VirtqueueError } from './queue.js';
 /** Told once for each activation that fails. */
 export type FailureReporter = (device: string, reason: string, cause: unknown) => void;
 
+/** Errors in a row after which a handler is given up. */
+const MAX_STRIKES = 16;
+
 type Phase = 'inactive' | 'active' | 'failed' | 'draining';
 
 export class DeviceRunner implements DataPlaneHost, Disposable {
@@ -42,7 +45,7 @@ export class DeviceRunner implements DataPlaneHost, Disposable {
     this.#queues = device.queueSizes.map(() => undefined);
     this.#pending = new Uint8Array(device.queueSizes.length);
     this.epoll = {
-      add: (fd, events, handler) => this.#watch(fd, events, (ready) => this.#guard(() => handler(ready))),
+      add: (fd, events, handler) => this.#watch(fd, events, this.#bounded(fd, handler)),
       modify: (fd, events) => loop.modify(fd, events),
       remove: (fd) => {
         if (this.#watched.delete(fd)) loop.remove(fd);
@@ -66,11 +69,24 @@ export class DeviceRunner implements DataPlaneHost, Disposable {
     this.#watched.add(fd);
   }
 
-  #guard(body: () => void): void {
+  /** A plane's handler. One that only throws would be called for ever, as its descriptor stays ready: it is taken out. */
+  #bounded(fd: number, handler: EpollHandler): EpollHandler {
+    let strikes = 0;
+    return (ready) => {
+      strikes++;
+      if (this.#guard(() => handler(ready))) strikes = 0;
+      if (strikes === MAX_STRIKES) this.epoll.remove(fd);
+    };
+  }
+
+  /** Runs `body`; its error fails the device. */
+  #guard(body: () => void): boolean {
     try {
       body();
+      return true;
     } catch (error) {
       this.#fail(error instanceof Error ? error.message : String(error), error);
+      return false;
     }
   }
 
@@ -169,11 +185,7 @@ export class DeviceRunner implements DataPlaneHost, Disposable {
   }
 
   #process(index: number): void {
-    try {
-      this.#plane.process(index);
-    } catch (error) {
-      this.#fail(error instanceof Error ? error.message : String(error), error);
-    }
+    this.#guard(() => this.#plane.process(index));
   }
 
   queue(index: number): Virtqueue | undefined {

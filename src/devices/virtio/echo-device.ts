@@ -2,6 +2,7 @@
  * Test support: a virtio device that copies what it reads into what it may write. It can hold chains back, as a slow disk does, so that tests
  * can reset, pause and fail it while requests are in flight.
  */
+import { EPOLLIN } from '../../sys/epoll.js';
 import type { AccessSize } from '../device.js';
 import type { DataPlane, DataPlaneHost } from './data-plane.js';
 import { type VirtioContext, VirtioDevice } from './device.js';
@@ -20,6 +21,7 @@ export class EchoDevice extends VirtioDevice {
   /** Called in the middle of serving, as another processor could interfere. */
   meanwhile: (() => void) | undefined;
   #release: (() => void) | undefined;
+  #host: DataPlaneHost | undefined;
 
   constructor(context: VirtioContext, name = 'echo', queueSizes: readonly number[] = [16, 16]) {
     super(context, { name, deviceId: DEVICE_ID, queueSizes, words: 2 });
@@ -38,6 +40,11 @@ export class EchoDevice extends VirtioDevice {
     if (offset === 0 && size === 4) this.model[0] = value;
   }
 
+  /** Watches a descriptor on the I/O loop. */
+  watch(fd: number, handler: () => void): void {
+    this.#host?.epoll.add(fd, EPOLLIN, handler);
+  }
+
   /** Finishes what is held. */
   release(): void {
     this.holding = false;
@@ -45,6 +52,7 @@ export class EchoDevice extends VirtioDevice {
   }
 
   createDataPlane(host: DataPlaneHost): DataPlane {
+    this.#host = host;
     const chain = new DescriptorChain();
     let held: { index: number; head: number }[] = [];
     let whenIdle: (() => void)[] = [];

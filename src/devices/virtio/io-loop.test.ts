@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test, vi } from 'vitest';
+import { createEventfd, signalEventfd } from '../../sys/eventfd.js';
 import { STATUS } from './constants.js';
 import { TestMachine, TRANSPORTS, WITHOUT_EVENT_IDX } from './driver-model.js';
 import { EchoDevice } from './echo-device.js';
@@ -82,6 +83,19 @@ test('an error in a data plane fails its device and not the loop', () => {
   machine.pump();
   expect(machine.failures).toEqual(['echo: a mistake of ours']);
   expect(machine.driver.status & NEEDS_RESET).toBe(NEEDS_RESET);
+});
+
+test('a handler that only throws is given up, so that its descriptor does not keep the loop busy', () => {
+  using machine = echoMachine();
+  machine.initialise();
+  using ready = createEventfd('always ready');
+  machine.device.watch(ready.fd, () => {
+    throw new Error('no good');
+  });
+  signalEventfd(ready.fd);
+  machine.pump();
+  expect(machine.failures).toEqual(['echo: no good']);
+  expect(machine.loop.step(0)).toBe(false);
 });
 
 test('a queue that floods lets the others have their turn', () => {
