@@ -6,8 +6,6 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { CpioWriter } from './cpio.js';
 
-const hasCpio = spawnSync('cpio', ['--version']).status === 0;
-
 test('a file entry is laid out as buffer-format.rst says', () => {
   const archive = new CpioWriter().file('init', 'abc', 0o755).finish();
   expect(archive.toString('latin1', 0, 6)).toBe('070701');
@@ -27,7 +25,7 @@ test('the same entries always give the same bytes', () => {
   expect(make().equals(make())).toBe(true);
 });
 
-test.skipIf(!hasCpio)('GNU cpio lists every entry, with parents before their children', () => {
+test('GNU cpio lists every entry, with parents before their children', () => {
   const archive = new CpioWriter()
     .file('a/b/c', 'x')
     .symlink('link', 'a')
@@ -38,7 +36,7 @@ test.skipIf(!hasCpio)('GNU cpio lists every entry, with parents before their chi
   expect(listing.stdout.trim().split('\n')).toEqual(['a', 'a/b', 'a/b/c', 'link', 'dev', 'dev/null']);
 });
 
-test.skipIf(!hasCpio)('GNU cpio restores contents of every length and links', () => {
+test('GNU cpio restores contents of every length and links', () => {
   const folder = mkdtempSync(join(tmpdir(), 'tvmm-cpio-'));
   try {
     const writer = new CpioWriter();

@@ -4,7 +4,6 @@ import { expect, test } from 'vitest';
 import { decompressBlock, decompressLz4Legacy, Lz4Error } from './lz4.js';
 
 const LIMIT = 64 * 1024 * 1024;
-const hasLz4 = spawnSync('lz4', ['--version']).status === 0;
 
 function frame(...blocks: number[][]): Uint8Array {
   const bytes = [0x02, 0x21, 0x4c, 0x18];
@@ -48,7 +47,7 @@ test('any bytes give an Lz4Error or a block within the limit', () => {
   );
 });
 
-test.skipIf(!hasLz4)('what the lz4 tool compressed comes back the same', () => {
+test('what the lz4 tool compressed comes back the same', () => {
   const pieces = Array.from({ length: 40_000 }, (_, i) => `${i * 7919} ${'abc'.repeat(i % 11)}\n`);
   const original = Buffer.concat([Buffer.from(pieces.join('')), Buffer.alloc(9 * 1024 * 1024)]);
   const { stdout } = spawnSync('lz4', ['-l', '-c'], { input: original, maxBuffer: LIMIT });
