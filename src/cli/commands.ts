@@ -21,11 +21,6 @@ export interface CommandEntry {
 export const COMMANDS: readonly CommandEntry[] = [
   { name: 'boot', summary: 'boot a Linux kernel in a microVM', load: () => import('./boot.js') },
   {
-    name: 'boot',
-    summary: 'boot a Linux kernel in a microVM',
-    load: () => import('./boot.js'),
-  },
-  {
     name: 'doctor',
     summary: 'say what this host can do, and what to do about the rest',
     load: () => import('./doctor.js'),
@@ -51,8 +46,3 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: () => import('./completion.js'),
   },
 ];
-
-/** The table's line of a command. */
-export function findCommand(name: string | undefined): CommandEntry | undefined {
-  return COMMANDS.find((entry) => entry.name === name);
-}

@@ -3,7 +3,7 @@
  * stubs that only the help and the suggestions need.
  */
 import { Command, Option } from 'commander';
-import { COMMANDS, type CommandEntry } from './commands.js';
+import type { CommandEntry } from './commands.js';
 import { LOG_LEVELS, type LogLevel, setLogLevel } from './log.js';
 
 /** Exit status of tvmm's own failures, the command line's included; guests and containers have the others. */
@@ -68,9 +68,9 @@ export async function addCommand(program: Command, entry: CommandEntry): Promise
   for (const command of program.commands) if (!before.has(command)) withGlobals(command);
 }
 
-/** Adds every command's name and summary: enough for the help and for suggestions. */
-export function addStubs(program: Command): void {
-  for (const { name, summary } of COMMANDS) {
+/** Adds the commands' names and summaries: enough for the help and for suggestions. */
+export function addStubs(program: Command, commands: readonly CommandEntry[]): void {
+  for (const { name, summary } of commands) {
     program.command(name).description(summary).usage('[options]').allowUnknownOption();
   }
 }

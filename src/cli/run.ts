@@ -1,0 +1,65 @@
+/**
+ * Runs the `tvmm` command line: imports the one command that is named, lets commander do the rest, and turns whatever fails into one
+ * sentence and exit status 125. No logic of its own: the commands parse, call and print.
+ */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { CommanderError } from 'commander';
+import { packageRoot } from '../sys/package-root.js';
+import type { CommandEntry } from './commands.js';
+import { addCommand, addStubs, createProgram, EXIT_FAILURE, type GlobalState } from './program.js';
+import { failureText } from './report.js';
+
+/** 128 + SIGPIPE, as any other program whose reader left. */
+const EXIT_SIGPIPE = 141;
+
+const state: GlobalState = { debug: false };
+
+function fail(error: unknown): void {
+  process.stderr.write(failureText(error, state.debug));
+  process.exitCode = EXIT_FAILURE;
+}
+
+function version(): string {
+  const manifest: unknown = JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8'));
+  return typeof manifest === 'object' && manifest !== null && 'version' in manifest
+    ? String(manifest.version)
+    : 'unknown';
+}
+
+async function run(args: readonly string[], commands: readonly CommandEntry[], name?: string): Promise<void> {
+  const program = createProgram(version(), state);
+  const entry = commands.find((one) => one.name === name);
+  if (entry === undefined) addStubs(program, commands);
+  else await addCommand(program, entry);
+  await program.parseAsync(args.length === 0 ? ['--help'] : args, { from: 'user' });
+}
+
+/**
+ * The whole life of the process. The exit status is in `process.exitCode` when this resolves.
+ *
+ * @param commands the commands that there are
+ * @param name the first word of `args`: of a command only that one is loaded; anything else gets the help or commander's complaint
+ */
+export async function runProgram(
+  args: readonly string[],
+  commands: readonly CommandEntry[],
+  name?: string,
+): Promise<void> {
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      // The reader of a pipe left; nobody is there to be told.
+      process.exit(error.code === 'EPIPE' ? EXIT_SIGPIPE : EXIT_FAILURE);
+    });
+  }
+  process.on('uncaughtException', (error) => {
+    fail(error);
+    process.exit();
+  });
+
+  await run(args, commands, name).catch((error: unknown) => {
+    // commander has already written its message; exit code 0 stands for --help and --version.
+    if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : EXIT_FAILURE;
+    else fail(error);
+  });
+}
