@@ -16,6 +16,7 @@ import {
   VIRTQUEUE_MAX_SIZE,
 } from './constants.js';
 import type { DataPlaneHost } from './data-plane.js';
+import { RamMap } from './ram-map.js';
 
 /** The driver broke the rules of the ring; the device needs a reset. */
 export class VirtqueueError extends TvmmError {
@@ -40,6 +41,8 @@ export interface QueueSetup {
 const DESCRIPTOR_SIZE = 16;
 /** The longest chain that is taken, through an indirect table: what one preadv can carry (IOV_MAX). */
 export const MAX_CHAIN = 1024;
+/** `next` has 16 bits: what lies behind in an indirect table is never used. */
+const REACHABLE = 0x10000;
 const MAX_CHAIN_BYTES = 0xffff_ffff;
 
 /**
@@ -56,28 +59,6 @@ export class DescriptorChain {
   writableBytes = 0;
   readonly addresses = new Float64Array(MAX_CHAIN);
   readonly lengths = new Uint32Array(MAX_CHAIN);
-}
-
-/** The chunks of RAM that buffers may lie in, flattened for the hot path. */
-class RamMap {
-  readonly #count: number;
-  readonly #starts: Float64Array;
-  readonly #ends: Float64Array;
-  readonly #writable: Uint8Array;
-
-  constructor(ram: GuestRam) {
-    this.#count = ram.ranges.length;
-    this.#starts = Float64Array.from(ram.ranges, (range) => range.gpa);
-    this.#ends = Float64Array.from(ram.ranges, (range) => range.gpa + range.size);
-    this.#writable = Uint8Array.from(ram.ranges, (range) => (range.readOnly ? 0 : 1));
-  }
-
-  holds(gpa: number, length: number, write: boolean): boolean {
-    for (let i = 0; i < this.#count; i++) {
-      if (gpa >= this.#starts[i] && gpa + length <= this.#ends[i]) return !write || this.#writable[i] === 1;
-    }
-    return false;
-  }
 }
 
 export class Virtqueue {
@@ -112,7 +93,7 @@ export class Virtqueue {
     this.size = size;
     this.#mask = size - 1;
     this.#ram = ram;
-    this.#map = new RamMap(ram);
+    this.#map = RamMap.of(ram);
     this.#indirect = setup.indirect;
     this.#eventIdx = setup.eventIdx;
     const table = this.#area('descriptor table', setup.descriptors, size * DESCRIPTOR_SIZE, 16, false);
@@ -177,26 +158,42 @@ export class Virtqueue {
   }
 
   #walk(chain: DescriptorChain, head: number): void {
+    const last = this.#follow(chain, this.#table, 0, this.size, head);
+    if (last < 0) return;
     const table = this.#table;
-    let index = head;
-    for (let seen = 0; ; seen++) {
-      if (seen === this.size) throw new VirtqueueError('a descriptor chain has a loop');
-      const word = index * 4;
-      const address = table[word] + table[word + 1] * 2 ** 32;
-      const length = table[word + 2];
+    const gpa = table[last] + table[last + 1] * 2 ** 32;
+    this.#walkIndirect(chain, gpa, table[last + 2]);
+  }
+
+  /**
+   * Follows a chain through a table of `entries` descriptors that begins at word `origin`.
+   *
+   * @returns the word of the indirect descriptor that ends it, or -1
+   */
+  #follow(
+    chain: DescriptorChain,
+    table: Uint32Array,
+    origin: number,
+    entries: number,
+    first: number,
+  ): number {
+    let index = first;
+    for (let seen = 0; seen < entries; seen++) {
+      const word = origin + index * 4;
       const flagsNext = table[word + 3];
       if ((flagsNext & VIRTQ_DESC_F_INDIRECT) !== 0) {
         if ((flagsNext & VIRTQ_DESC_F_NEXT) !== 0) {
           throw new VirtqueueError('a descriptor has both INDIRECT and NEXT');
         }
-        this.#walkIndirect(chain, address, length);
-        return;
+        return word;
       }
-      this.#append(chain, address, length, flagsNext);
-      if ((flagsNext & VIRTQ_DESC_F_NEXT) === 0) return;
+      const address = table[word] + table[word + 1] * 2 ** 32;
+      this.#append(chain, address, table[word + 2], flagsNext);
+      if ((flagsNext & VIRTQ_DESC_F_NEXT) === 0) return -1;
       index = flagsNext >>> 16;
-      if (index >= this.size) throw new VirtqueueError(`next ${index} is beyond the queue's ${this.size}`);
+      if (index >= entries) throw new VirtqueueError(`next ${index} is beyond the table's ${entries}`);
     }
+    throw new VirtqueueError('a descriptor chain has a loop');
   }
 
   /** Section 2.7.5.3: a table of descriptors anywhere in memory, itself a chain from entry 0. */
@@ -209,22 +206,19 @@ export class Virtqueue {
       throw new VirtqueueError(`the indirect table at 0x${gpa.toString(16)} (${bytes} bytes) is not in RAM`);
     }
     const entries = bytes / DESCRIPTOR_SIZE;
-    const ram = this.#ram;
-    let index = 0;
-    for (let seen = 0; ; seen++) {
-      if (seen === entries) throw new VirtqueueError('an indirect descriptor table has a loop');
-      const at = gpa + index * DESCRIPTOR_SIZE;
-      const address = ram.readU32(at) + ram.readU32(at + 4) * 2 ** 32;
-      const length = ram.readU32(at + 8);
-      const flagsNext = ram.readU32(at + 12);
-      if ((flagsNext & VIRTQ_DESC_F_INDIRECT) !== 0) throw new VirtqueueError('an indirect table in another');
-      this.#append(chain, address, length, flagsNext);
-      if ((flagsNext & VIRTQ_DESC_F_NEXT) === 0) return;
-      index = flagsNext >>> 16;
-      if (index >= entries) {
-        throw new VirtqueueError(`next ${index} is beyond the indirect table's ${entries}`);
-      }
-    }
+    const direct = this.#map.wordsAt(gpa, bytes);
+    const last =
+      direct === undefined
+        ? this.#follow(chain, this.#copyTable(gpa, entries), 0, entries, 0)
+        : this.#follow(chain, direct.words, (gpa - direct.gpa) / 4, entries, 0);
+    if (last >= 0) throw new VirtqueueError('an indirect table in another');
+  }
+
+  /** For a table that is not aligned, or lies across two views: no driver makes one, but none of it is forbidden. */
+  #copyTable(gpa: Gpa, entries: number): Uint32Array {
+    const table = new Uint32Array(Math.min(entries, REACHABLE) * 4);
+    new Uint8Array(table.buffer).set(this.#ram.bytes(gpa, table.byteLength));
+    return table;
   }
 
   #append(chain: DescriptorChain, address: number, length: number, flags: number): void {
