@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import {
   mkdtempSync,
@@ -16,8 +17,25 @@ import { EventfdOwner } from '../context.js';
 import { StateArena } from '../state.js';
 import { blkConfigSpace, VirtioBlk } from './blk.js';
 import type { Aio } from './blk-io.js';
-import { BLK_CONFIG, VIRTIO_BLK_F, VIRTIO_BLK_T } from './blk-request.js';
-import { DiskImage, type DiskInfo } from './disk-image.js';
+import {
+  BLK_CONFIG,
+  FLAG_UNMAP,
+  HEADER_SIZE,
+  ID_SIZE,
+  RANGE_SIZE,
+  VIRTIO_BLK_F,
+  VIRTIO_BLK_S,
+  VIRTIO_BLK_T,
+} from './blk-request.js';
+import { CONSOLE_CONFIG, CONTROL_SIZE, VIRTIO_CONSOLE, VIRTIO_CONSOLE_F } from './console-protocol.js';
+import {
+  DiskImage,
+  type DiskInfo,
+  FALLOC_FL_KEEP_SIZE,
+  FALLOC_FL_PUNCH_HOLE,
+  FALLOC_FL_ZERO_RANGE,
+  RWF_NOWAIT,
+} from './disk-image.js';
 import { type TestBuffer, TestHost } from './plane-test-host.js';
 
 const MIB = 2 ** 20;
@@ -490,6 +508,56 @@ describe('limits', () => {
     expect(bench.ram.bytes(DATA + MIB, 131072).every((byte) => byte === 9)).toBe(true);
   });
 });
+
+test('numbers and offsets are what the kernel headers say', () => {
+  const consoleConfig = Object.fromEntries(
+    Object.entries(CONSOLE_CONFIG).filter(([name]) => name !== 'size'),
+  );
+  const consts = {
+    ...prefixed('VIRTIO_BLK_F_', VIRTIO_BLK_F),
+    ...prefixed('VIRTIO_BLK_T_', VIRTIO_BLK_T),
+    ...prefixed('VIRTIO_BLK_S_', VIRTIO_BLK_S),
+    ...prefixed('VIRTIO_CONSOLE_F_', VIRTIO_CONSOLE_F),
+    ...prefixed('VIRTIO_CONSOLE_', VIRTIO_CONSOLE),
+    FALLOC_FL_KEEP_SIZE,
+    FALLOC_FL_PUNCH_HOLE,
+    FALLOC_FL_ZERO_RANGE,
+    RWF_NOWAIT,
+    'sizeof(struct virtio_blk_outhdr)': HEADER_SIZE,
+    'sizeof(struct virtio_blk_discard_write_zeroes)': RANGE_SIZE,
+    'sizeof(struct virtio_console_config)': CONSOLE_CONFIG.size,
+    'sizeof(struct virtio_console_control)': CONTROL_SIZE,
+    VIRTIO_BLK_ID_BYTES: ID_SIZE,
+    VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP: FLAG_UNMAP,
+  };
+  const offsets = [
+    ...Object.entries(BLK_CONFIG)
+      .filter(([name]) => name !== 'size')
+      .map(([name, value]) => [`offsetof(struct virtio_blk_config, ${name})`, value] as const),
+    ...Object.entries(consoleConfig).map(
+      ([name, value]) => [`offsetof(struct virtio_console_config, ${name})`, value] as const,
+    ),
+  ];
+  const all = [...Object.entries(consts), ...offsets];
+  const includes = [
+    'stdio.h',
+    'stddef.h',
+    'linux/virtio_blk.h',
+    'linux/virtio_console.h',
+    'linux/falloc.h',
+    'linux/fs.h',
+  ];
+  const head = includes.map((name) => `#include <${name}>\n`).join('');
+  const body = all.map(([name]) => `printf("%llu\\n", (unsigned long long)(${name}));`).join('\n');
+  writeFileSync(join(folder, 'facts.c'), `${head}int main(void){${body}return 0;}\n`);
+  execFileSync('gcc', ['-o', join(folder, 'facts'), join(folder, 'facts.c')]);
+  const theirs = execFileSync(join(folder, 'facts'), { encoding: 'utf8' }).trim().split('\n').map(Number);
+  expect(all).toEqual(all.map(([name], i) => [name, theirs[i]]));
+});
+
+function prefixed(prefix: string, table: Readonly<Record<string, number>>): Record<string, number> {
+  return Object.fromEntries(Object.entries(table).map(([name, value]) => [prefix + name, value]));
+}
 
 describe('the model', () => {
   const disk: DiskInfo = {
