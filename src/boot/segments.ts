@@ -149,6 +149,11 @@ export function readIntoRam(
   gpa: Gpa,
   length: number,
 ): void {
+  // By address where both sides can: views of this size would make V8 collect garbage (see GuestMemory).
+  if (ram.isMapped && source.readToAddress !== undefined) {
+    source.readToAddress(ram.hostAddress(gpa, length), length, offset);
+    return;
+  }
   forEachWindow(gpa, length, (at, size) => source.readInto(ram.bytes(at, size), offset + (at - gpa)));
 }
 

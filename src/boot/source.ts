@@ -6,7 +6,8 @@
  */
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { isAbsolute } from 'node:path';
-import { type TvmmError, TvmmError as TvmmErrorClass } from '../sys/errors.js';
+import { SystemError, type TvmmError, TvmmError as TvmmErrorClass } from '../sys/errors.js';
+import { lastErrno, pread } from '../sys/libc.js';
 import { hex, InitrdError, KernelError } from './errors.js';
 
 /** Random access to the bytes of a kernel or an initrd. */
@@ -19,6 +20,8 @@ export interface ByteSource {
   read(offset: number, length: number): Uint8Array;
   /** Fills `target` from `offset`. Throws where the range leaves the source. */
   readInto(target: Uint8Array, offset: number): void;
+  /** As {@link readInto}, to mapped memory by its address in this process: the caller vouches for `length` bytes there. */
+  readToAddress?(address: number, length: number, offset: number): void;
 }
 
 /** What the file is for: it decides the error class and the prefix of its codes. */
@@ -166,6 +169,17 @@ export class FileSource implements ByteSource, Disposable {
     while (done < target.length) {
       const count = this.#pread(target, done, Math.min(READ_CHUNK, target.length - done), offset + done);
       if (count === 0) throw outOfRange(this.#kind, this.name, offset, target.length, offset + done);
+      done += count;
+    }
+  }
+
+  readToAddress(address: number, length: number, offset: number): void {
+    this.#check(offset, length);
+    for (let done = 0; done < length; ) {
+      const count = pread(this.#fd, address + done, Math.min(READ_CHUNK, length - done), offset + done);
+      if (count < 0)
+        throw openFailure(this.#kind, this.name, new SystemError('pread', this.name, lastErrno()));
+      if (count === 0) throw outOfRange(this.#kind, this.name, offset, length, offset + done);
       done += count;
     }
   }

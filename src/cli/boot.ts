@@ -112,7 +112,7 @@ export function register(program: Command): void {
     .addOption(
       new Option('--huge-pages <kind>', 'backing of guest memory')
         .choices(['none', 'transparent', 'hugetlb'])
-        .default('none'),
+        .default('transparent'),
     )
     .option('--cpu-mask <features>', 'CPU features to hide, e.g. avx2,rdrand', '')
     .addOption(

@@ -7,6 +7,7 @@ import { type Gpa, GuestMemoryError, type GuestRam, type RamRange } from './type
 /** Implements {@link GuestRam} over `size` bytes at `base`. */
 export class ArrayRam implements GuestRam {
   readonly ranges: readonly RamRange[];
+  readonly isMapped = false;
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
 

@@ -1,8 +1,9 @@
 /**
  * Guest RAM: mapped regions, their KVM slots, and bounds-checked access through DataViews that are made once.
  *
- * One ArrayBuffer cannot hold every guest, so each region is seen through chunks of at most 1 GiB, found by the GPA's gigabyte.
- * Other threads attach to the same mappings by address ({@link GuestMemory.attach}).
+ * One ArrayBuffer cannot hold every guest, and V8 counts the bytes behind each as its own: large ones make it collect garbage at
+ * once. So memory is seen through chunks of 4 MiB, each made when it is first touched and found by its number. Bulk data goes by
+ * {@link GuestMemory.hostAddress} instead. Other threads attach to the same mappings by address ({@link GuestMemory.attach}).
  */
 import { KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY } from '../kvm/ioctl.js';
 import type { Vm } from '../kvm/vm.js';
@@ -13,7 +14,7 @@ import { createMemfd, type HugePages, Mapping } from '../sys/mapping.js';
 import { PAGE_SIZE } from './layout.js';
 import { type Gpa, GuestMemoryError, type GuestRam, type RamRange } from './types.js';
 
-const CHUNK = 2 ** 30;
+const CHUNK = 2 ** 22;
 
 /** A region to create. */
 export interface RegionSpec {
@@ -42,8 +43,6 @@ interface Chunk {
   readonly size: number;
   readonly view: DataView;
   readonly bytes: Uint8Array;
-  /** Another chunk within the same gigabyte. */
-  readonly next: Chunk | undefined;
 }
 
 const fenceWord = new Int32Array(new SharedArrayBuffer(4));
@@ -57,14 +56,16 @@ export class GuestMemory implements GuestRam, Disposable {
   readonly ranges: readonly MappedRegion[];
   readonly #mappings: Mapping[];
   readonly #files: FileDescriptor[];
-  /** By gigabyte of GPA. */
-  readonly #chunks: (Chunk | undefined)[] = [];
+  readonly isMapped = true;
+  /** By GPA / CHUNK; the chunk that holds most of it where regions meet inside one. */
+  readonly #chunks: (Chunk | undefined)[];
 
   private constructor(ranges: readonly MappedRegion[], mappings: Mapping[], files: FileDescriptor[]) {
     this.ranges = ranges;
     this.#mappings = mappings;
     this.#files = files;
-    for (const range of ranges) this.#addChunks(range);
+    const end = ranges.reduce((most, range) => Math.max(most, range.gpa + range.size), 0);
+    this.#chunks = new Array<Chunk | undefined>(Math.ceil(end / CHUNK)).fill(undefined);
   }
 
   /**
@@ -103,21 +104,17 @@ export class GuestMemory implements GuestRam, Disposable {
     return new GuestMemory(ranges, [], []);
   }
 
-  #addChunks(range: MappedRegion): void {
-    for (let gpa = range.gpa; gpa < range.gpa + range.size; ) {
-      const index = Math.floor(gpa / CHUNK);
-      const end = Math.min((index + 1) * CHUNK, range.gpa + range.size);
-      const buffer = viewMemory(range.hostAddress + (gpa - range.gpa), end - gpa);
-      const next = this.#chunks[index];
-      this.#chunks[index] = {
-        gpa,
-        size: end - gpa,
-        view: new DataView(buffer),
-        bytes: new Uint8Array(buffer),
-        next,
-      };
-      gpa = end;
-    }
+  /** Makes the chunk around `gpa`, which the table does not hold. */
+  #makeChunk(gpa: Gpa): Chunk | undefined {
+    const range = this.#region(gpa, 1);
+    if (range === undefined) return undefined;
+    const index = Math.floor(gpa / CHUNK);
+    const start = Math.max(index * CHUNK, range.gpa);
+    const size = Math.min((index + 1) * CHUNK, range.gpa + range.size) - start;
+    const buffer = viewMemory(range.hostAddress + (start - range.gpa), size);
+    const chunk = { gpa: start, size, view: new DataView(buffer), bytes: new Uint8Array(buffer) };
+    this.#chunks[index] = chunk;
+    return chunk;
   }
 
   /** Gives every region to the VM as a memory slot. @param logDirty whether writes are tracked from the start */
@@ -164,9 +161,8 @@ export class GuestMemory implements GuestRam, Disposable {
   /** The chunk that holds the whole range, or undefined. */
   #find(gpa: Gpa, length: number): Chunk | undefined {
     let chunk = this.#chunks[Math.floor(gpa / CHUNK)];
-    while (chunk !== undefined && (gpa < chunk.gpa || gpa - chunk.gpa + length > chunk.size))
-      chunk = chunk.next;
-    return chunk;
+    if (chunk === undefined || gpa < chunk.gpa || gpa - chunk.gpa >= chunk.size) chunk = this.#makeChunk(gpa);
+    return chunk !== undefined && gpa - chunk.gpa + length <= chunk.size ? chunk : undefined;
   }
 
   #region(gpa: Gpa, length: number): MappedRegion | undefined {

@@ -53,6 +53,8 @@ export interface GuestRam {
   write(gpa: Gpa, data: Uint8Array): void;
   /** The host virtual address of a range, for system calls (preadv, io_uring). */
   hostAddress(gpa: Gpa, length: number): number;
+  /** Whether {@link hostAddress} works: false only for stand-ins of tests. */
+  readonly isMapped: boolean;
   /** Whether the whole range is RAM. Never throws. */
   contains(gpa: Gpa, length: number): boolean;
 }

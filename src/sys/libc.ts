@@ -45,6 +45,11 @@ export const write = declare<(fd: number, buffer: Pointer, length: number) => nu
   'void *',
   'size_t',
 ]);
+export const pread = declare<(fd: number, buffer: Pointer, length: number, offset: number) => number>(
+  'pread',
+  'int64_t',
+  ['int', 'void *', 'size_t', 'int64_t'],
+);
 export const preadv = declare<(fd: number, iov: Pointer, count: number, offset: number) => number>(
   'preadv',
   'int64_t',

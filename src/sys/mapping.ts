@@ -13,6 +13,9 @@ const MAP_POPULATE = 0x8000;
 const MAP_HUGETLB = 0x40000;
 const MADV_HUGEPAGE = 14;
 const MADV_DONTDUMP = 16;
+/** The huge page of x86-64's second level, and the page. */
+const HUGE_PAGE = 2 ** 21;
+const PAGE = 4096;
 const MFD_CLOEXEC = 1;
 const MFD_HUGETLB = 4;
 
@@ -43,8 +46,15 @@ export class Mapping implements Disposable {
     const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (huge === 'hugetlb' ? MAP_HUGETLB : 0);
     const hint =
       huge === 'hugetlb' ? 'Reserve huge pages first: echo N > /proc/sys/vm/nr_hugepages.' : undefined;
-    const address = check(mmap(0, length, PROT_READ | PROT_WRITE, flags, -1, 0), 'mmap', name, hint);
-    if (huge === 'transparent') madvise(address, length, MADV_HUGEPAGE);
+    // Only aligned memory can be huge pages, on this side and, for guests, in the nested page tables.
+    const slack = huge === 'transparent' && length >= HUGE_PAGE ? HUGE_PAGE : 0;
+    const start = check(mmap(0, length + slack, PROT_READ | PROT_WRITE, flags, -1, 0), 'mmap', name, hint);
+    if (slack === 0) return new Mapping(start, length, name);
+    const address = Math.ceil(start / HUGE_PAGE) * HUGE_PAGE;
+    const tail = start + slack - address;
+    if (address > start) munmap(start, address - start);
+    if (tail > 0) munmap(address + Math.ceil(length / PAGE) * PAGE, tail);
+    madvise(address, length, MADV_HUGEPAGE);
     return new Mapping(address, length, name);
   }
 

@@ -100,7 +100,7 @@ export function completeConfig(config: MachineConfig): CompleteConfig {
     flat: config.flat,
     cpus,
     memory: config.memory ?? 256 * 2 ** 20,
-    hugePages: config.hugePages ?? 'none',
+    hugePages: config.hugePages ?? 'transparent',
     memoryBacking: config.memoryBacking ?? 'anonymous',
     cpuMask: config.cpuMask ?? [],
     drives,
