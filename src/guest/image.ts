@@ -38,12 +38,12 @@ export interface Guest {
 }
 
 /** Bump when the way the image is made changes, but none of what is hashed. */
-const FORMAT = 1;
+const FORMAT = 2;
 /** Every file's time: the image must not depend on when it was made. 2020-01-01T00:00:00Z. */
 const IMAGE_TIME = 1_577_836_800;
 const FREE_SPACE = 64 * 1024 * 1024;
-/** Images of other versions that are kept, so that two checkouts do not build in turns. */
-const KEPT = 3;
+/** Images of other versions are kept this long, milliseconds: two checkouts shall not build in turns, nor a boot lose its image. */
+const KEPT_FOR = 60 * 60 * 1000;
 
 /** The default guest, built if it is not there or no longer fits this tvmm. Throws a TvmmError that says what is missing. */
 export async function ensureGuest(progress: Progress = silent): Promise<Guest> {
@@ -128,7 +128,18 @@ async function build(kernel: KernelFiles, progress: Progress, force: boolean): P
       progress('building the root image');
       const tree = join(target, 'tree');
       mkdirSync(tree);
-      await stageRoot(tree, { busybox, node: process.execPath, packageRoot: packageRoot(), tvmmVersion });
+      await stageRoot(tree, {
+        busybox,
+        node: process.execPath,
+        packageRoot: packageRoot(),
+        tvmmVersion,
+      }).catch((cause) => {
+        throw new ImageError('the files of the root image cannot be collected', {
+          code: 'IMAGE_FILES',
+          hint: 'was tvmm being built meanwhile? Try again; --debug shows which file it was',
+          cause,
+        });
+      });
       await makeExt4(join(target, 'rootfs.ext4'), tree, {
         free: FREE_SPACE,
         time: IMAGE_TIME,
@@ -203,14 +214,13 @@ function notedEntry(wanted: string): string | undefined {
   }
 }
 
-/** Removes the oldest images. A running guest keeps its own: the VMM holds the file open. */
+/** Removes old images of other versions. A running guest keeps its own: the VMM holds the file open. */
 function prune(current: string): void {
-  const others = readdirSync(guestsFolder())
-    .filter((name) => /^[0-9a-f]+$/.test(name) && name !== current)
-    .map((name) => ({ name, time: statSync(join(guestsFolder(), name)).mtimeMs }))
-    .sort((a, b) => b.time - a.time);
-  for (const { name } of others.slice(KEPT - 1)) {
-    rmSync(join(guestsFolder(), name), { recursive: true, force: true });
+  for (const name of readdirSync(guestsFolder())) {
+    if (!/^[0-9a-f]+$/.test(name) || name === current) continue;
+    const folder = join(guestsFolder(), name);
+    if (Date.now() - statSync(folder).mtimeMs < KEPT_FOR) continue;
+    rmSync(folder, { recursive: true, force: true });
     rmSync(join(guestsFolder(), `.${name}.lock`), { force: true });
   }
 }

@@ -5,7 +5,7 @@
  */
 import { CpioWriter } from './cpio.js';
 import { INIT_SCRIPT, RUN_FILE, SESSION_FILE, SESSION_SCRIPT } from './init-script.js';
-import { moduleName, readModule, resolveModules } from './modules.js';
+import { moduleName, readModule, resolveModules, withoutSignature } from './modules.js';
 
 /** What {@link buildInitramfs} needs. */
 export interface InitramfsParts {
@@ -59,7 +59,7 @@ export async function buildInitramfs(parts: InitramfsParts): Promise<Buffer> {
     for (const module of files) {
       if (added.has(module.name)) continue;
       added.add(module.name);
-      archive.file(`${folder}/${module.name}.ko`, await readModule(module));
+      archive.file(`${folder}/${module.name}.ko`, withoutSignature(await readModule(module)));
     }
   }
   return archive.finish();

@@ -200,6 +200,7 @@ async function build(tree: string, target: string, progress: Progress): Promise<
   if (missing.length > 0) progress(`this kernel source does not take: ${missing.join(', ')}`);
 
   const jobs = availableParallelism();
+  progress(`compiling the minimal kernel with ${jobs} jobs`);
   const started = Date.now();
   let files = 0;
   await make([`-j${jobs}`, 'bzImage'], (line) => {

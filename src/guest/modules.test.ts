@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { dependenciesOf, moduleName, resolveModules, writeModulesDep } from './modules.js';
+import { dependenciesOf, moduleName, resolveModules, withoutSignature, writeModulesDep } from './modules.js';
 
 let root = '';
 let modulesDir = '';
@@ -96,4 +96,21 @@ test('a file that is no module, or a damaged one, is a ModuleError', () => {
       }
     }),
   );
+});
+
+test('an appended signature is taken off, and nothing else', () => {
+  const module = moduleElf('');
+  const descriptor = Buffer.alloc(12);
+  descriptor.writeUInt32BE(300, 8);
+  const signed = Buffer.concat([
+    module,
+    Buffer.alloc(300, 1),
+    descriptor,
+    Buffer.from('~Module signature appended~\n'),
+  ]);
+  expect(withoutSignature(signed).equals(module)).toBe(true);
+  expect(withoutSignature(module).equals(module)).toBe(true);
+  descriptor.writeUInt32BE(0xffff_ffff, 8);
+  const lying = Buffer.concat([module, descriptor, Buffer.from('~Module signature appended~\n')]);
+  expect(withoutSignature(lying).equals(lying)).toBe(true);
 });

@@ -57,6 +57,21 @@ export async function readModule(module: ModuleFile): Promise<Buffer> {
   return module.path.endsWith('.gz') ? gunzipSync(bytes) : bytes;
 }
 
+/** Ends a signed module, behind a module_signature of 12 bytes whose last four are the signature's length (module_signature.h). */
+const SIGNATURE_MAGIC = Buffer.from('~Module signature appended~\n');
+const SIGNATURE_DESCRIPTOR = 12;
+
+/**
+ * A module without its appended signature. Verifying one costs the guest more than loading it, and the module came out of a
+ * package that apt has verified; a kernel that insists on signatures (module.sig_enforce) refuses it, though.
+ */
+export function withoutSignature(module: Buffer): Buffer {
+  const end = module.length - SIGNATURE_MAGIC.length;
+  if (end < SIGNATURE_DESCRIPTOR || !module.subarray(end).equals(SIGNATURE_MAGIC)) return module;
+  const length = end - SIGNATURE_DESCRIPTOR - module.readUInt32BE(end - 4);
+  return length > 0 ? module.subarray(0, length) : module;
+}
+
 /**
  * The files of the modules `names` and of all that they depend on, each once, in an order in which insmod succeeds.
  * Built-in ones are left out. A name may end in `?`: it is left out where this kernel does not have it.
