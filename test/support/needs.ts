@@ -4,8 +4,9 @@
  *
  * Tools that `npm run setup -- --test` installs are not in here: a test that skips for want of one of those is a failure of the setup.
  */
-import { closeSync, constants, openSync, readdirSync, readFileSync } from 'node:fs';
+import { closeSync, constants, openSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { constants as os } from 'node:os';
+import { dirname } from 'node:path';
 import { lastErrno, syscall } from '../../src/sys/libc.js';
 import { kvmUsability } from '../../src/vmm/accel.js';
 
@@ -38,6 +39,14 @@ function freeHugePages(): boolean {
   }
 }
 
+/** Whether every folder down to this file lets any user through. */
+function openToOthers(): boolean {
+  for (let folder = import.meta.dirname; folder !== '/'; folder = dirname(folder)) {
+    if ((statSync(folder).mode & 0o001) === 0) return false;
+  }
+  return true;
+}
+
 export const NEEDS = {
   kvm: { reason: 'no /dev/kvm', present: () => opens('/dev/kvm') },
   hardware: { reason: 'no hardware virtualization', present: () => kvmUsability().usable },
@@ -49,6 +58,8 @@ export const NEEDS = {
   },
   hugePages: { reason: 'no free huge pages', present: freeHugePages },
   tun: { reason: 'no /dev/net/tun', present: () => opens('/dev/net/tun') },
+  /** For tests that run tvmm as another user. */
+  openCheckout: { reason: 'this checkout is closed to other users', present: openToOthers },
   /** Minutes of work that a plain `npm test` leaves out: `TVMM_SLOW=1 npm test`. */
   slow: { reason: 'slow tests only run with TVMM_SLOW=1', present: () => process.env.TVMM_SLOW === '1' },
 } as const satisfies Record<string, Need>;
