@@ -98,6 +98,7 @@ export const KVM_CAP = {
   MP_STATE: 14,
   COALESCED_MMIO: 15,
   SYNC_MMU: 16,
+  SET_GUEST_DEBUG: 23,
   IRQ_ROUTING: 25,
   IRQFD: 32,
   PIT2: 33,
@@ -118,6 +119,7 @@ export const KVM_CAP = {
   IMMEDIATE_EXIT: 136,
   X86_USER_SPACE_MSR: 188,
   X86_MSR_FILTER: 189,
+  EXIT_HYPERCALL: 201,
 } as const;
 
 export const KVM_MEM_LOG_DIRTY_PAGES = 1;
