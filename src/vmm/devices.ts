@@ -17,7 +17,7 @@ import { RTC_PORT, RTC_PORTS, Rtc } from '../devices/rtc.js';
 import { COM1, SERIAL_PORTS, Serial } from '../devices/serial.js';
 import { StateArena } from '../devices/state.js';
 import { VirtioBlk } from '../devices/virtio/blk.js';
-//CONSOLE import
+import { VirtioConsole } from '../devices/virtio/console.js';
 import type { VirtioDevice } from '../devices/virtio/device.js';
 import type { DiskInfo } from '../devices/virtio/disk-image.js';
 import { IoControl, IoLoop } from '../devices/virtio/io-loop.js';
@@ -53,7 +53,7 @@ export interface Devices {
 
 /** How many virtio devices the tree has. */
 export function virtioCount(tree: DeviceTree): number {
-  return tree.irqchip ? tree.disks.length + (tree.rng ? 1 : 0) : 0;
+  return tree.irqchip ? tree.disks.length + (tree.ports.length > 0 ? 1 : 0) + (tree.rng ? 1 : 0) : 0;
 }
 
 const NO_LINE: InterruptLine = { gsi: -1, setLevel() {} };
@@ -96,7 +96,7 @@ function virtioDevices(tree: DeviceTree, context: DeviceContext): VirtioDevice[]
   const devices: VirtioDevice[] = tree.disks.map(
     ({ id, ...disk }) => new VirtioBlk(context, { id, disk, aio: tree.blockEngine }),
   );
-  //CONSOLE push
+  if (tree.ports.length > 0) devices.push(new VirtioConsole(context, { ports: tree.ports }));
   if (tree.rng) devices.push(new VirtioRng(context));
   return devices;
 }

@@ -2,13 +2,19 @@
  * `tvmm boot` where there is no usable KVM: the same boot inside the lab. Disks become virtio disks of the lab's machine, so that what the
  * guest writes reaches the image; everything else is read through the lab's view of this file system.
  */
-import { resolve } from 'node:path';
+
+import { join, resolve } from 'node:path';
 import { FileSource } from '../../boot/index.js';
 import { DiskImage } from '../../devices/virtio/disk-image.js';
-import { runTvmmInLab } from '../../lab/run.js';
+import { runInLab } from '../../lab/run.js';
+import { packageRoot } from '../../sys/package-root.js';
 import type { DriveConfig } from '../config.js';
 import type { BootRequest } from './request.js';
 import type { GuestFiles } from './resolve.js';
+
+/** What the lab's kernel, its root's overlay and Node need beside the guest's memory. */
+const OVERHEAD_MIB = 1024;
+const MIN_LAB_MIB = 2048;
 
 /** Boots in the lab; resolves to the exit status. @throws TvmmError */
 export async function bootInLab(request: BootRequest, files: GuestFiles): Promise<number> {
@@ -34,10 +40,12 @@ export async function bootInLab(request: BootRequest, files: GuestFiles): Promis
     ...(request.json ? ['--json'] : []),
     ...(request.timings ? ['--timings'] : []),
   ];
-  return await runTvmmInLab(args, {
-    guestMemoryMiB: Math.ceil(request.memory / 2 ** 20),
-    devices,
-  });
+  const tvmm = [process.execPath, join(packageRoot(), 'dist/cli.js'), ...args];
+  // The lab's machine loads drivers on demand; disks are not there in every lab.
+  const argv =
+    devices.length === 0 ? tvmm : ['/bin/sh', '-c', 'modprobe virtio_blk; exec "$@"', 'sh', ...tvmm];
+  const guestMiB = Math.ceil(request.memory / 2 ** 20);
+  return await runInLab(argv, { devices, memoryMiB: Math.max(MIN_LAB_MIB, guestMiB + OVERHEAD_MIB) });
 }
 
 /** Says here, in a moment, what the lab would only say after its start: files that are missing, locked or no disks. */
