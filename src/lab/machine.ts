@@ -27,9 +27,17 @@ export const DEFAULT_LAB_MACHINE: LabMachine = { memoryMiB: 2048, cpus: 2, iommu
 const MIN_MEMORY_MIB = 384;
 const MAX_CPUS = 64;
 
-/** The descriptors of QEMU's end of each virtio-serial port. */
-export const PORT_FD = { control: 3, stdin: 4, stdout: 5, stderr: 6 } as const;
-type PortName = keyof typeof PORT_FD;
+/** The descriptors of QEMU's end of each virtio-serial port, and of its monitor. */
+export const PORT_FD = { control: 3, stdin: 4, stdout: 5, stderr: 6, monitor: 7 } as const;
+export type PortName = keyof typeof PORT_FD;
+
+/**
+ * Where L1's RAM is: its own; a file that the state of a parked L1 is being saved to; or a private, copy-on-write view of such
+ * a file, with the machine's state still to come (template.ts).
+ */
+export type LabMemory =
+  | { readonly kind: 'own' }
+  | { readonly kind: 'template' | 'clone'; readonly file: string };
 
 /** Everything that the command line names. */
 export interface QemuInputs {
@@ -40,6 +48,8 @@ export interface QemuInputs {
   readonly exchange: string;
   /** Ports with a descriptor ({@link PORT_FD}); the others lead nowhere. */
   readonly ports: readonly PortName[];
+  /** L1's own by default. */
+  readonly memory?: LabMemory;
   /** Further QEMU arguments: devices for L1. */
   readonly devices?: readonly string[];
 }
@@ -67,10 +77,10 @@ export function kernelCommandLine(): string {
 
 /** QEMU's arguments for L1. */
 export function qemuArguments(inputs: QemuInputs): string[] {
-  const { machine } = inputs;
+  const { machine, memory = { kind: 'own' } } = inputs;
   const args = [
     // The kernel looks at every device that is there: leave out what L1 has no use for.
-    ...['-M', `q35,sata=off,smbus=off${machine.iommu === false ? '' : ',kernel-irqchip=split'}`],
+    ...['-M', `q35,sata=off,smbus=off${memory.kind === 'own' ? '' : ',memory-backend=ram'}`],
     ...['-accel', 'tcg,thread=multi,tb-size=256'],
     ...['-cpu', 'max,+svm,+npt'],
     ...['-m', `${machine.memoryMiB}`, '-smp', `${machine.cpus}`],
@@ -81,6 +91,7 @@ export function qemuArguments(inputs: QemuInputs): string[] {
     ...['-virtfs', share('/', MOUNT_TAG.root, 'readonly=on,multidevs=remap')],
     ...['-virtfs', share(inputs.exchange, MOUNT_TAG.exchange, 'multidevs=remap')],
     ...['-device', 'virtio-serial-pci'],
+    ...memoryArguments(memory, machine.memoryMiB),
   ];
   for (const [name, fd] of Object.entries(PORT_FD)) {
     const used = inputs.ports.some((port) => port === name);
@@ -89,7 +100,15 @@ export function qemuArguments(inputs: QemuInputs): string[] {
   for (const [name, number] of Object.entries(PORT)) {
     args.push('-device', `virtserialport,chardev=${name},nr=${number},name=tvmm.${name}`);
   }
+  if (inputs.ports.includes('monitor')) args.push('-mon', 'chardev=monitor,mode=control');
   return [...args, ...(inputs.devices ?? [])];
+}
+
+function memoryArguments(memory: LabMemory, memoryMiB: number): string[] {
+  if (memory.kind === 'own') return [];
+  const sharing = memory.kind === 'template' ? 'share=on' : 'share=off';
+  const backend = `memory-backend-file,id=ram,size=${memoryMiB}M,mem-path=${escapeComma(memory.file)},${sharing}`;
+  return ['-object', backend, ...(memory.kind === 'clone' ? ['-incoming', 'defer'] : [])];
 }
 
 function iommuArguments(iommu: LabIommu): string[] {
@@ -99,8 +118,12 @@ function iommuArguments(iommu: LabIommu): string[] {
 }
 
 function share(path: string, tag: string, options: string): string {
-  // A comma ends an option in QEMU's syntax; a doubled one is a comma.
-  return `local,path=${path.replaceAll(',', ',,')},mount_tag=${tag},security_model=none,${options}`;
+  return `local,path=${escapeComma(path)},mount_tag=${tag},security_model=none,${options}`;
+}
+
+/** A comma ends an option in QEMU's syntax; a doubled one is a comma. */
+function escapeComma(path: string): string {
+  return path.replaceAll(',', ',,');
 }
 
 /** QEMU 6.2: the oldest release that these arguments are meant for. */

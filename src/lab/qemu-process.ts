@@ -5,12 +5,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { Socket } from 'node:net';
 import { consoleTail, LabDiedError, LabStartError } from './errors.js';
-import { PORT_FD } from './machine.js';
+import { PORT_FD, type PortName } from './machine.js';
 
 /** How much of L1's console and of QEMU's own messages is kept, in characters. */
 const KEPT = 16 * 1024;
-
-export type PortName = keyof typeof PORT_FD;
 
 const running = new Set<QemuProcess>();
 process.on('exit', () => {

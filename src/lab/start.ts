@@ -5,8 +5,10 @@
 import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { CacheError } from '../guest/cache.js';
 import { ensureKernel } from '../guest/kernels.js';
 import { type Progress, silent } from '../guest/progress.js';
+import { TvmmError } from '../sys/errors.js';
 import { AgentControl } from './control.js';
 import { LabStartError } from './errors.js';
 import { ensureInitramfs, findBusybox } from './initramfs.js';
@@ -17,9 +19,11 @@ import {
   DEFAULT_LAB_MACHINE,
   findQemu,
   type LabMachine,
+  type PortName,
   qemuArguments,
 } from './machine.js';
-import { type PortName, QemuProcess } from './qemu-process.js';
+import { QemuProcess } from './qemu-process.js';
+import { canBeTemplate, ensureTemplate, type LabParts, restoreTemplate, type Template } from './template.js';
 
 /** Options of a lab. */
 export interface LabOptions extends Partial<LabMachine> {
@@ -27,6 +31,8 @@ export interface LabOptions extends Partial<LabMachine> {
   progress?: Progress;
   /** Further QEMU arguments: devices for L1. */
   devices?: readonly string[];
+  /** `false` boots L1 instead of continuing the copy of a booted one (template.ts); for tests and measurements. */
+  template?: boolean;
   /** How long L1 may take to come up; 180 s by default, since a loaded machine emulates slowly. */
   startTimeoutMs?: number;
   /** Aborting it makes the start fail, with nothing left behind. */
@@ -46,6 +52,8 @@ export function whyNoLab(): string | undefined {
 }
 
 const START_TIMEOUT_MS = 180_000;
+/** A clone is up within a second or two, or never. */
+const CLONE_TIMEOUT_MS = 45_000;
 const EXCHANGE_PREFIX = 'tvmm-lab-';
 
 /** A running L1 whose agent answers. */
@@ -58,67 +66,109 @@ export interface StartedLab extends AsyncDisposable {
 
 /** Starts L1 with the ports `ports` (the control port always). Throws `LabStartError`, `LabOptionError`, `LabDiedError`. */
 export async function startLab(options: LabOptions, ports: readonly PortName[] = []): Promise<StartedLab> {
+  const parts = await findParts(options);
+  options.signal?.throwIfAborted();
+  const template = await templateFor(parts, options);
+  options.signal?.throwIfAborted();
+  const folder = exchangeFolder();
+  try {
+    if (template !== undefined) {
+      try {
+        return await bringUp(parts, options, ports, folder, template);
+      } catch (error) {
+        // Whatever a template does wrong, booting does right; the next start makes a new one.
+        options.signal?.throwIfAborted();
+        if (!(error instanceof TvmmError)) throw error;
+        rmSync(template.folder, { recursive: true, force: true });
+      }
+    }
+    return await bringUp(parts, options, ports, folder);
+  } catch (error) {
+    folder.remove();
+    throw error;
+  }
+}
+
+/** What L1 is made of, found or made. */
+async function findParts(options: LabOptions): Promise<LabParts> {
   const machine: LabMachine = {
     memoryMiB: options.memoryMiB ?? DEFAULT_LAB_MACHINE.memoryMiB,
     cpus: options.cpus ?? DEFAULT_LAB_MACHINE.cpus,
     iommu: options.iommu ?? DEFAULT_LAB_MACHINE.iommu,
   };
   checkLabMachine(machine);
-  const path = findQemu();
-  const version = checkQemu(path);
+  const qemu = findQemu();
+  const version = checkQemu(qemu);
   // Awaited below; until then its failure must not count as nobody's.
   version.catch(() => {});
   const kernel = await ensureKernel('full', options.progress ?? silent);
   const initramfs = await ensureInitramfs(kernel);
-  await version;
-  options.signal?.throwIfAborted();
+  return { machine, qemu, qemuVersion: await version, vmlinux: kernel.vmlinux, initramfs };
+}
 
-  const folder = exchangeFolder();
-  const stack = new AsyncDisposableStackLite();
-  stack.defer(() => folder.remove());
+/** The template to start from, if this machine can have one. A template that cannot be made is no reason to fail. */
+async function templateFor(parts: LabParts, options: LabOptions): Promise<Template | undefined> {
+  if (options.template === false || options.devices !== undefined || !canBeTemplate(parts.machine))
+    return undefined;
   try {
-    const used: PortName[] = ['control', ...ports.filter((name) => name !== 'control')];
-    const inputs = {
-      machine,
-      vmlinux: kernel.vmlinux,
-      initramfs: initramfs.path,
-      exchange: folder.path,
-      ports: used,
-    };
-    const qemu = new QemuProcess(path, qemuArguments({ ...inputs, devices: options.devices }), used);
-    stack.defer(() => qemu[Symbol.asyncDispose]());
-    const kill = () => qemu.kill();
-    options.signal?.addEventListener('abort', kill);
-    stack.defer(() => options.signal?.removeEventListener('abort', kill));
-    const control = new AgentControl(qemu);
-    const timeout = options.startTimeoutMs ?? START_TIMEOUT_MS;
-    await control.heard(SAYS.parked, timeout);
-    control.go();
-    await control.heard(SAYS.up, timeout);
-    return { qemu, control, exchange: folder.path, [Symbol.asyncDispose]: () => stack.dispose() };
+    return await ensureTemplate(parts, options);
   } catch (error) {
-    await stack.dispose();
+    options.signal?.throwIfAborted();
+    if (error instanceof CacheError || error instanceof LabStartError) return undefined;
     throw error;
   }
 }
 
-/** Undoes in reverse order; Node 20 has no AsyncDisposableStack. */
-class AsyncDisposableStackLite {
-  #undo: (() => void | Promise<void>)[] = [];
-
-  defer(undo: () => void | Promise<void>): void {
-    this.#undo.push(undo);
-  }
-
-  async dispose(): Promise<void> {
-    const undo = this.#undo.reverse();
-    this.#undo = [];
-    for (const one of undo) await one();
+/** One QEMU from its start to an agent that takes jobs: booted, or continued from a template. */
+async function bringUp(
+  parts: LabParts,
+  options: LabOptions,
+  ports: readonly PortName[],
+  folder: ExchangeFolder,
+  template?: Template,
+): Promise<StartedLab> {
+  const used: PortName[] = ['control', ...(template === undefined ? [] : (['monitor'] as const)), ...ports];
+  const args = qemuArguments({
+    machine: parts.machine,
+    vmlinux: parts.vmlinux,
+    initramfs: parts.initramfs.path,
+    exchange: folder.path,
+    ports: used,
+    devices: options.devices,
+    memory: template === undefined ? { kind: 'own' } : { kind: 'clone', file: template.ram },
+  });
+  const qemu = new QemuProcess(parts.qemu, args, used);
+  const kill = () => qemu.kill();
+  options.signal?.addEventListener('abort', kill);
+  const dispose = async () => {
+    options.signal?.removeEventListener('abort', kill);
+    await qemu[Symbol.asyncDispose]();
+  };
+  try {
+    const control = new AgentControl(qemu);
+    const timeout = options.startTimeoutMs ?? START_TIMEOUT_MS;
+    if (template === undefined) await control.heard(SAYS.parked, timeout);
+    else await restoreTemplate(qemu, template);
+    control.go();
+    await control.heard(SAYS.up, template === undefined ? timeout : Math.min(timeout, CLONE_TIMEOUT_MS));
+    const disposeAll = async () => {
+      await dispose();
+      folder.remove();
+    };
+    return { qemu, control, exchange: folder.path, [Symbol.asyncDispose]: disposeAll };
+  } catch (error) {
+    await dispose();
+    throw error;
   }
 }
 
+interface ExchangeFolder {
+  readonly path: string;
+  readonly remove: () => void;
+}
+
 /** A fresh exchange folder. It goes with {@link startLab}'s result, or with this process, or with the next lab's start. */
-function exchangeFolder(): { path: string; remove: () => void } {
+function exchangeFolder(): ExchangeFolder {
   const parent = tmpdir();
   for (const name of staleFolders(readdirSync(parent), isAlive))
     rmSync(join(parent, name), { recursive: true, force: true });
