@@ -12,7 +12,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { installPackages } from './packages.mjs';
 import { builtHash, inputHash } from './stamp.mjs';
-import { StepError, say, seconds, step } from './step.mjs';
+import { StepError, say, seconds, step, stopSteps } from './step.mjs';
 
 const MIN_NODE_MAJOR = 20;
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
@@ -23,6 +23,8 @@ const purposes = [
   ...(flags.has('--test') ? ['test'] : []),
   ...(flags.has('--bench') ? ['test', 'bench'] : []),
 ];
+
+let interrupted = false;
 
 function checkMachine() {
   if (process.platform !== 'linux' || process.arch !== 'x64') {
@@ -68,14 +70,16 @@ async function installModules() {
     ? [process.execPath, process.env.npm_execpath]
     : ['npm'];
   const [command, ...before] = npm;
-  await step('installing the npm packages', command, [
-    ...before,
-    'ci',
-    '--no-audit',
-    '--no-fund',
-    '--prefer-offline',
-    '--loglevel=error',
-  ]);
+  const args = [...before, 'ci', '--no-audit', '--no-fund', '--prefer-offline', '--loglevel=error'];
+  const install = () => step('installing the npm packages', command, args);
+  try {
+    await install();
+  } catch (error) {
+    // The remains of an installation that was killed: npm removes them, and trips over its own haste.
+    if (!/ENOENT|ENOTEMPTY/.test(error.output ?? '')) throw error;
+    rmSync(join(root, 'node_modules'), { recursive: true, force: true });
+    await install();
+  }
   return true;
 }
 
@@ -130,7 +134,11 @@ async function lock() {
     ['SIGTERM', 15],
     ['SIGHUP', 1],
   ]) {
-    process.on(signal, () => process.exit(128 + number));
+    process.once(signal, async () => {
+      interrupted = true;
+      await stopSteps();
+      process.exit(128 + number);
+    });
   }
 }
 
@@ -158,6 +166,6 @@ async function main() {
 
 main().catch((error) => {
   if (!(error instanceof StepError)) throw error;
-  say(error.message);
+  say(interrupted ? 'interrupted; the next run goes on from here' : error.message);
   process.exitCode = 1;
 });

@@ -7,11 +7,22 @@ import { spawn } from 'node:child_process';
 const SIGN_EVERY_MS = 10_000;
 const KEPT = 20_000;
 
-/** Whatever ends this process ends its steps: none goes on alone. */
+/** The steps that run now. */
 const running = new Set();
-process.on('exit', () => {
+const PATIENCE_MS = 15_000;
+
+/**
+ * Ends the running steps and waits until they are gone: what a killed npm still cleans up would otherwise fall into the next setup's work.
+ */
+export async function stopSteps() {
+  const ends = [...running].map((child) => new Promise((resolve) => child.once('close', resolve)));
   for (const child of running) child.kill('SIGTERM');
-});
+  const hard = setTimeout(() => {
+    for (const child of running) child.kill('SIGKILL');
+  }, PATIENCE_MS);
+  await Promise.all(ends);
+  clearTimeout(hard);
+}
 
 /** A step that failed; the message has been prepared for the user. */
 export class StepError extends Error {}
