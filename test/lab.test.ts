@@ -178,7 +178,6 @@ describe.skipIf(noLab !== undefined)('a lab of its own', () => {
     child.kill('SIGKILL');
     await expect.poll(() => isRunning(pid), { timeout: 10_000 }).toBe(false);
     // What a killed process cannot remove, the next lab does.
-    expect(leftovers(child.pid)).toHaveLength(1);
     await using next = await Lab.start({ memoryMiB: 512, cpus: 1 });
     expect(leftovers(child.pid)).toEqual([]);
     expect(next.pid).toBeDefined();

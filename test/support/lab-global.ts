@@ -3,10 +3,8 @@
  * for it and ended with the run. Test files reach it through `sharedLab()` (lab.ts). An L1 that died is replaced at the
  * next request, so that one test's misfortune is not everybody's.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
 import { createServer, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import type { TestProject } from 'vitest/node';
 import { LabTimeoutError } from '../../src/lab/errors.js';
 import { Lab } from '../../src/lab/lab.js';
@@ -24,8 +22,8 @@ declare module 'vitest' {
 const SHARED_MEMORY_MIB = 4096;
 
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
-  const folder = mkdtempSync(join(tmpdir(), 'tvmm-test-lab-'));
-  const path = join(folder, 'socket');
+  // Abstract (unix(7)): it ends with this process, and leaves no file.
+  const path = `\0tvmm-test-lab-${process.pid}-${randomBytes(8).toString('hex')}`;
   const sockets = new Set<Socket>();
   let lab: Promise<Lab> | undefined;
 
@@ -68,7 +66,6 @@ export default async function setup(project: TestProject): Promise<() => Promise
     await new Promise((closed) => server.close(closed));
     const last = await lab?.catch(() => undefined);
     await last?.[Symbol.asyncDispose]();
-    rmSync(folder, { recursive: true, force: true });
   };
 }
 
