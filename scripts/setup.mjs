@@ -134,7 +134,9 @@ async function lock() {
     ['SIGTERM', 15],
     ['SIGHUP', 1],
   ]) {
-    process.once(signal, async () => {
+    process.on(signal, async () => {
+      // A terminal and an impatient user send more than one.
+      if (interrupted) return;
       interrupted = true;
       await stopSteps();
       process.exit(128 + number);
