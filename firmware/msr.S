@@ -28,16 +28,18 @@ _start:
 	wrmsr
 	hlt
 
-fault:	push	%eax
-	push	%edx
-	mov	$PORT_TEST, %edx
+/*
+ * The processor pushed EFLAGS, CS, EIP and the error code. IRET would do, but KVMs that interpret the guest do not know it in
+ * protected mode; with interrupts off and one code segment a jump does as well.
+ */
+fault:	mov	$PORT_TEST, %edx
 	mov	$13, %al
 	out	%al, %dx		/* one byte: #GP */
-	pop	%edx
-	pop	%eax
-	add	$4, %esp		/* the error code */
-	addl	$2, (%esp)		/* behind RDMSR or WRMSR */
-	iret
+	mov	$UNKNOWN_MSR, %ecx
+	mov	4(%esp), %ebx
+	add	$2, %ebx		/* behind RDMSR or WRMSR */
+	add	$16, %esp
+	jmp	*%ebx
 
 	.balign	8
 idt:	.fill	13, 8, 0

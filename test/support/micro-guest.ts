@@ -3,12 +3,16 @@
  * and decodes the exit; answering it is the test's part, through {@link MicroGuest.view}.
  */
 import { readFileSync } from 'node:fs';
+import { constants } from 'node:os';
 import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
 import {
   BytesSource,
+  currentThreadId,
   decodeExit,
   type Exit,
   guestCpuid,
+  installKickHandler,
   loadKernel,
   packageRoot,
   RunView,
@@ -40,8 +44,25 @@ export function missing(...capabilities: (keyof typeof KVM_CAP)[]): string | und
       ? undefined
       : `this /dev/kvm lacks ${lacking.map((name) => `KVM_CAP_${name}`).join(', ')}`;
   } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+    return `no /dev/kvm: ${error instanceof Error ? error.message : String(error)}`;
   }
+}
+
+/** The guest stayed inside one KVM_RUN for too long and was kicked out. */
+export class NoExitError extends Error {}
+
+/** No guest of these tests computes for so long between two exits, also not under emulation. */
+const LIMIT_MS = 8000;
+let watched: Int32Array | undefined;
+
+/** Odd while this thread is inside KVM_RUN; see watchdog.mjs. */
+function watchWord(): Int32Array {
+  if (watched !== undefined) return watched;
+  watched = new Int32Array(new SharedArrayBuffer(4));
+  installKickHandler();
+  const workerData = { word: watched, threadId: currentThreadId(), limitMs: LIMIT_MS };
+  new Worker(new URL('./watchdog.mjs', import.meta.url), { workerData }).unref();
+  return watched;
 }
 
 export interface MicroGuestOptions {
@@ -85,7 +106,11 @@ export class MicroGuest implements Disposable {
 
   /** Enters the guest until its next exit. */
   next(): Exit {
+    const word = watchWord();
+    Atomics.add(word, 0, 1);
     const errno = this.vcpu.enter();
+    Atomics.add(word, 0, 1);
+    if (errno === constants.errno.EINTR) throw new NoExitError('the guest never exits');
     if (errno !== 0) throw new Error(`KVM_RUN: errno ${errno}`);
     return decodeExit(this.view);
   }
