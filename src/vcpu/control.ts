@@ -55,6 +55,13 @@ export class VcpuControl {
   get request(): Request {
     return Atomics.load(this.#words, Word.Request);
   }
+  /**
+   * Whether anything but running is asked: a plain read, since this is on the path of every exit, where Atomics cost as much as all the
+   * rest. It may come late; the EINTR that `immediate_exit` brings comes in any case.
+   */
+  get hasRequest(): boolean {
+    return this.#words[Word.Request] !== Request.Run;
+  }
   /** A stop is final: no later request replaces it. */
   setRequest(request: Request): void {
     for (;;) {

@@ -90,9 +90,12 @@ export class RunView {
     return this.u32[2];
   }
 
-  /** Makes the next (or the current) KVM_RUN return EINTR at once. */
+  /**
+   * Makes the next (or the current) KVM_RUN return EINTR at once. Sequentially consistent: a thread that clears it and then finds no request
+   * must not have its 0 arrive behind the 1 of a requester who was not seen.
+   */
   set immediateExit(value: 0 | 1) {
-    this.u8[1] = value;
+    Atomics.store(this.u8, 1, value);
   }
 
   // io: direction, size and port share one word.

@@ -27,14 +27,9 @@ export function runVcpu(vcpu: Vcpu, buses: Buses, control: VcpuControl): VcpuEnd
   control.firstEntry = performance.timeOrigin + performance.now();
   control.setState(State.Running);
   for (;;) {
-    const request = control.request;
-    if (request === Request.Stop) return { kind: 'stopped' };
-    if (request === Request.Pause) {
-      completePendingAccess(vcpu, view, buses);
-      control.setState(State.Paused);
-      control.waitWhilePaused();
-      if (control.request === Request.Run) control.setState(State.Running);
-      continue;
+    if (control.hasRequest) {
+      const end = obey(vcpu, view, buses, control);
+      if (end !== undefined) return end;
     }
     const errno = vcpu.enter();
     if (errno !== 0) {
@@ -46,12 +41,29 @@ export function runVcpu(vcpu: Vcpu, buses: Buses, control: VcpuControl): VcpuEnd
       }
       continue;
     }
-    control.count(view.reason);
-    const outcome = handleExit(view, buses);
-    if (outcome !== Outcome.Continue) {
-      const end = endFor(outcome, vcpu, view);
-      if (end !== undefined) return end;
-    }
+    const end = afterExit(vcpu, view, buses, control);
+    if (end !== undefined) return end;
+  }
+}
+
+/** Counts the exit and handles it. */
+function afterExit(vcpu: Vcpu, view: RunView, buses: Buses, control: VcpuControl): VcpuEnd | undefined {
+  control.count(view.reason);
+  const outcome = handleExit(view, buses);
+  return outcome === Outcome.Continue ? undefined : endFor(outcome, vcpu, view);
+}
+
+/** Pauses or stops as asked; returns when the vCPU is to run. */
+function obey(vcpu: Vcpu, view: RunView, buses: Buses, control: VcpuControl): VcpuEnd | undefined {
+  for (;;) {
+    const { request } = control;
+    if (request === Request.Stop) return { kind: 'stopped' };
+    if (request === Request.Run) return undefined;
+    const end = completePendingAccess(vcpu, view, buses, control);
+    if (end !== undefined) return end;
+    control.setState(State.Paused);
+    control.waitWhilePaused();
+    if (!control.hasRequest) control.setState(State.Running);
   }
 }
 
@@ -59,10 +71,20 @@ export function runVcpu(vcpu: Vcpu, buses: Buses, control: VcpuControl): VcpuEnd
  * An IO or MMIO exit is finished by KVM only at the next entry: enter once more with `immediate_exit` set, so that a paused vCPU's
  * registers are those after the instruction. An access of several parts exits again for each of them.
  */
-function completePendingAccess(vcpu: Vcpu, view: RunView, buses: Buses): void {
+function completePendingAccess(
+  vcpu: Vcpu,
+  view: RunView,
+  buses: Buses,
+  control: VcpuControl,
+): VcpuEnd | undefined {
+  let end: VcpuEnd | undefined;
   view.immediateExit = 1;
-  while (vcpu.enter() === 0 && handleExit(view, buses) === Outcome.Continue) view.immediateExit = 1;
+  while (end === undefined && vcpu.enter() === 0) {
+    end = afterExit(vcpu, view, buses, control);
+    view.immediateExit = 1;
+  }
   view.immediateExit = 0;
+  return end;
 }
 
 function endFor(outcome: Outcome, vcpu: Vcpu, view: RunView): VcpuEnd | undefined {

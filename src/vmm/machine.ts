@@ -207,14 +207,22 @@ export class Machine implements AsyncDisposable {
     return this.ended;
   }
 
-  /** Stops all vCPUs between two instructions; resolves when they stand still. */
+  /** Stops all vCPUs between two instructions; resolves when they stand still. @throws MachineError when it does not run */
   async pause(): Promise<void> {
+    this.#requireRunning('paused');
     await this.#settle(Request.Pause, State.Paused);
   }
 
-  /** Lets paused vCPUs go on. */
+  /** Lets paused vCPUs go on. @throws MachineError when it does not run */
   async resume(): Promise<void> {
+    this.#requireRunning('resumed');
     await this.#settle(Request.Run, State.Running);
+  }
+
+  #requireRunning(what: string): void {
+    if (this.#alive !== undefined && this.#end === undefined) return;
+    const why = this.#end === undefined ? 'before it was started' : 'after its end';
+    throw new MachineError(`a machine cannot be ${what} ${why}`, { code: 'MACHINE_STATE' });
   }
 
   /**

@@ -52,7 +52,7 @@ export function missing(...capabilities: (keyof typeof KVM_CAP)[]): string | und
 export class NoExitError extends Error {}
 
 /** No guest of these tests computes for so long between two exits, also not under emulation. */
-const LIMIT_MS = 8000;
+const LIMIT_MS = 5000;
 let watched: Int32Array | undefined;
 
 /** Odd while this thread is inside KVM_RUN; see watchdog.mjs. */
