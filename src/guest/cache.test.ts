@@ -6,6 +6,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -57,12 +58,17 @@ test('a build that throws leaves nothing but its lock file', async () => {
   expect(readdirSync(folder)).toEqual(['.entry.lock']);
 });
 
-test('what a killed build left is removed by the next one', async () => {
+test('what killed builds left is removed by the next one, but not what another builds now', async () => {
   const leftover = join(folder, '.entry.building-abc');
   mkdirSync(leftover);
   writeFileSync(join(leftover, 'half'), '');
+  const old = join(folder, '.other.building-old');
+  const busy = join(folder, '.other.building-busy');
+  mkdirSync(old);
+  mkdirSync(busy);
+  utimesSync(old, 1000, 1000);
   await cachedFolder(join(folder, 'entry'), async () => {});
-  expect(existsSync(leftover)).toBe(false);
+  expect([leftover, old, busy].map((path) => existsSync(path))).toEqual([false, false, true]);
 });
 
 test('a lock whose holder was killed is free again', async () => {

@@ -4,11 +4,23 @@
  * two processes from building the same thing; what a killed build left is removed by the next one.
  */
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { homedir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { TvmmError } from '../sys/errors.js';
 import { type Progress, silent } from './progress.js';
+
+/** Milliseconds. */
+const ABANDONED_AFTER = 24 * 60 * 60 * 1000;
 
 /** The cache folder cannot be used. */
 export class CacheError extends TvmmError {}
@@ -102,9 +114,7 @@ export async function cachedFolder(
     // Whoever held the lock before us may have built it while we waited.
     if (options.force !== true && existsSync(path)) return path;
     const leftover = `.${name}.building-`;
-    for (const entry of readdirSync(parent)) {
-      if (entry.startsWith(leftover)) rmSync(join(parent, entry), { recursive: true, force: true });
-    }
+    removeLeftovers(parent, leftover);
     const folder = mkdtempSync(join(parent, leftover));
     try {
       const made = join(folder, 'new');
@@ -118,6 +128,20 @@ export async function cachedFolder(
     return path;
   } finally {
     await lock[Symbol.asyncDispose]();
+  }
+}
+
+/**
+ * Removes what killed builds left: of this entry, whose lock we hold, everything; of others what is older than any build takes,
+ * since an entry whose inputs changed is never built again.
+ */
+function removeLeftovers(parent: string, ours: string): void {
+  for (const entry of readdirSync(parent)) {
+    if (!/^\..*\.building-/.test(entry)) continue;
+    const path = join(parent, entry);
+    const time = statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+    if (entry.startsWith(ours) || Date.now() - time > ABANDONED_AFTER)
+      rmSync(path, { recursive: true, force: true });
   }
 }
 

@@ -48,6 +48,25 @@ const CONSOLE = `console() {
 }
 `;
 
+/**
+ * \`settle N\` waits until nothing runs but this process, at most N hundredths of a second. Kernel threads and the dead have no
+ * exe. A file system can only be left clean when nobody holds its files open any more.
+ */
+const SETTLE = `settle() {
+  tries=0
+  until alone; do
+    [ $tries -lt "$1" ] || return 1
+    tries=$((tries + 1))
+    usleep 10000
+  done
+}
+alone() {
+  for file in /proc/[0-9]*/exe; do
+    [ "$file" = /proc/1/exe ] || [ ! -e "$file" ] || return 1
+  done
+}
+`;
+
 /** \`/init\` of the initramfs. */
 export const INIT_SCRIPT = `#!/bin/busybox sh
 # The first program of a tvmm guest. busybox's shell finds its applets without PATH, but only once /proc is there.
@@ -56,7 +75,7 @@ export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/r
 mount -t sysfs -o nosuid,nodev,noexec sysfs /sys
 mount -t devtmpfs -o nosuid,mode=0755 dev /dev
 
-root= mode=ro fstype= flags= init= overlay= hvc=
+root= mode=ro fstype= flags= init= overlay= hvc= started=
 read -r cmdline </proc/cmdline
 set -f
 for word in $cmdline; do
@@ -132,15 +151,13 @@ port() {
   done
 }
 
+${SETTLE}
 down() {
-  if grep -q ' /newroot ' /proc/mounts; then
+  if [ "$started" ]; then
     kill -KILL -1 2>/dev/null
-    tries=0
-    until umount /newroot 2>/dev/null; do
-      [ $tries -lt 50 ] || { mount -o remount,ro /newroot; break; }
-      tries=$((tries + 1))
-      usleep 10000
-    done
+    settle 200
+    # Not umount: the session had a mount of its own, and it is the file system that must become clean.
+    [ "$overlay" ] || [ $mode = ro ] || mount -o remount,ro /newroot
   fi
   sync
   poweroff -f
@@ -189,14 +206,15 @@ mount_root() {
     mount -t ext4 -o "$1$flags" "$root" "$2" 2>/dev/null || mount -o "$1$flags" "$root" "$2"
   fi || stuck "the root $root cannot be mounted ($1$flags)"
 }
+writable=$mode
 if [ "$overlay" ]; then
+  writable=rw
   load overlay
   mount_root ro /lower
   mount -t tmpfs -o mode=0755 tmpfs /upper
   mkdir /upper/data /upper/work
   mount -t overlay -o lowerdir=/lower,upperdir=/upper/data,workdir=/upper/work overlay /newroot ||
     stuck 'the overlay over the root cannot be mounted'
-  mode=rw
 else
   mount_root "$mode" /newroot
 fi
@@ -206,7 +224,8 @@ if [ -f /${RUN_FILE} ]; then
     port ${RUN_PORTS.stdout} && stdout=$device &&
     port ${RUN_PORTS.stderr} && stderr=$device ||
     stuck 'the ports for the input and output of the command did not appear'
-  setsid unshare -m /bin/busybox sh /${SESSION_FILE} "$mode" -c "$(cat /${RUN_FILE})" <"$stdin" >"$stdout" 2>"$stderr" &
+  started=1
+  setsid unshare -m /bin/busybox sh /${SESSION_FILE} "$writable" -c "$(cat /${RUN_FILE})" <"$stdin" >"$stdout" 2>"$stderr" &
   wait $!
   status=$?
   port ${RUN_PORTS.control} && echo "exit $status" >"$device"
@@ -224,7 +243,8 @@ for program in $init /sbin/init /etc/init /bin/init; do
   fi
 done
 echo 'tvmm guest: the root has no init, so this is its shell; "exit" powers off'
-setsid -c unshare -m /bin/busybox sh /${SESSION_FILE} "$mode" <>"$(console)" >&0 2>&1
+started=1
+setsid -c unshare -m /bin/busybox sh /${SESSION_FILE} "$writable" <>"$(console)" >&0 2>&1
 down
 `;
 
@@ -254,17 +274,13 @@ hostname -F /etc/hostname
 ip link set lo up
 
 # What poweroff, reboot and halt of busybox send to process 1.
-down() {
+${SETTLE}down() {
   trap '' TERM USR1 USR2
   kill -TERM -1 2>/dev/null
-  usleep 50000
-  kill -KILL -1 2>/dev/null
-  tries=0
-  until mount -o remount,ro / 2>/dev/null; do
-    [ $tries -lt 20 ] || break
-    tries=$((tries + 1))
-    usleep 20000
-  done
+  # Interactive shells ignore the first.
+  kill -HUP -1 2>/dev/null
+  settle 100 || { kill -KILL -1 2>/dev/null; settle 100; }
+  [ $mode = ro ] || mount -o remount,ro / 2>/dev/null
   sync
   "$1" -f
   while :; do sleep 3600; done

@@ -36,7 +36,7 @@ const HOME_OF_TVMM = 'usr/lib/tvmm';
 
 /** Whether a file or folder of dist has no business in a guest. */
 export function isLeftOut(name: string): boolean {
-  return /^(types|bench|examples)$|\.map$/.test(name);
+  return /^(types|bench|examples|code-cache)$|\.map$/.test(name);
 }
 
 const ETC: Readonly<Record<string, string>> = {
