@@ -37,15 +37,19 @@ rmSync(stampFile(root), { force: true });
  */
 const GROUPS = [
   { cli: 'src/cli/main.ts' },
-  // Alone and not split: cli.js imports it by this name.
-  { 'boot-main': 'src/cli/boot-main.ts' },
   { index: 'src/index.ts', kvm: 'src/kvm/index.ts', memory: 'src/memory/index.ts' },
-  { 'vcpu-thread': 'src/vmm/vcpu-thread.ts' },
-  { 'io-thread': 'src/vmm/io-thread.ts' },
   { prepare: 'src/cli/prepare.ts' },
 ];
-/** One file each, with what they import lazily inside: opening files costs more than skipping over text. */
-const UNSPLIT = new Set(['boot-main', 'vcpu-thread', 'io-thread']);
+/**
+ * CommonJS, one file each with what they import lazily inside: opening files costs more than skipping over text, and V8's code cache
+ * (src/sys/code-cache.ts) takes whole scripts.
+ */
+const CACHED = {
+  'boot-main': 'src/cli/boot-main.ts',
+  'vcpu-thread': 'src/vmm/vcpu-thread.ts',
+  'io-thread': 'src/vmm/io-thread.ts',
+  thread: 'src/vmm/thread-main.ts',
+};
 const only = process.argv.includes('--only')
   ? process.argv[process.argv.indexOf('--only') + 1]?.split(',')
   : undefined;
@@ -95,15 +99,30 @@ async function bundlePrograms() {
       ...common,
       entryPoints,
       outdir: 'dist',
-      splitting: !UNSPLIT.has(Object.keys(group)[0]),
+      splitting: true,
       // commander is bundled: one file fewer to find and open at each start. It is CommonJS and wants a require.
-      external: ['koffi', 'pino', './boot-main.js'],
+      external: ['koffi', 'pino'],
       banner: {
         js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);",
       },
     });
     for (const path of Object.keys(result.metafile.outputs)) made.add(basename(path));
   }
+  const cached = Object.fromEntries(
+    Object.entries(CACHED).filter(([name]) => only === undefined || only.includes(name)),
+  );
+  // Caches of another build: V8 would notice most of them, by their length.
+  rmSync('dist/code-cache', { recursive: true, force: true });
+  await build({
+    ...common,
+    entryPoints: cached,
+    outdir: 'dist',
+    format: 'cjs',
+    outExtension: { '.js': '.cjs' },
+    external: ['koffi', 'pino'],
+    define: { 'import.meta.url': '__moduleUrl' },
+    banner: { js: "const __moduleUrl = require('node:url').pathToFileURL(__filename).href;" },
+  });
   for (const name of readdirSync('dist')) {
     if (only === undefined && /-[A-Z0-9]{8}\.js(\.map)?$/.test(name) && !made.has(name))
       rmSync(join('dist', name));

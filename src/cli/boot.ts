@@ -47,7 +47,7 @@ interface BootFlags {
   timings?: boolean;
 }
 
-/** `F[,ro][,id=NAME]`; a path with commas keeps them as long as no part of it looks like an option. @throws UsageError */
+/** `F[,ro][,id=NAME]`. What follows a comma must be an option: a typing error is refused, not taken for a path. @throws UsageError */
 export function parseDrive(text: string, name: string): DriveArgument {
   const parts = text.split(',');
   const drive: DriveArgument = { path: '', readOnly: false };

@@ -28,8 +28,11 @@ export class TvmmError extends Error {
   }
 }
 
+/** Where two names share a value (EAGAIN, EWOULDBLOCK), the first, usual one stays. */
 const errnoNames = new Map<number, string>(
-  Object.entries(constants.errno).map(([name, value]) => [value, name]),
+  Object.entries(constants.errno)
+    .reverse()
+    .map(([name, value]) => [value, name]),
 );
 
 /** The symbolic name of an errno value (`22` gives `EINVAL`); unknown values become `E<number>`. */

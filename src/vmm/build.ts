@@ -9,7 +9,6 @@ import { EventfdOwner } from '../devices/context.js';
 import type { MachineRequest } from '../devices/device.js';
 import { StateArena } from '../devices/state.js';
 import { DiskImage } from '../devices/virtio/disk-image.js';
-import type { IoControl } from '../devices/virtio/io-loop.js';
 import { Kvm } from '../kvm/kvm.js';
 import type { Vcpu } from '../kvm/vcpu.js';
 import type { Vm } from '../kvm/vm.js';
@@ -23,7 +22,7 @@ import { openBootFiles } from './boot-files.js';
 import { type CompleteConfig, ConfigError } from './config.js';
 import { buildDevices, type Devices, type DeviceTree, virtioCount } from './devices.js';
 import { acpiConfig, kernelCmdline, memoryMap } from './platform.js';
-import { type MachineView, spawnThread } from './threads.js';
+import { type MachineView, spawnThread, threadStopper } from './threads.js';
 import type { Timeline } from './timeline.js';
 
 /** A machine's parts, ready to run. */
@@ -32,8 +31,10 @@ export interface MachineParts {
   memory: GuestMemory;
   vcpus: Vcpu[];
   control: SharedArrayBuffer;
-  workers: Worker[];
-  io: Worker | undefined;
+  /** The thread of each vCPU; call once for each, when the machine starts. */
+  vcpuThread: (index: number) => Worker;
+  /** Starts the thread of the virtio devices; undefined where there are none. Call once, when the vCPUs have been started. */
+  startIo: (() => Worker) | undefined;
   devices: Devices;
   disks: DiskImage[];
   plan: BootPlan;
@@ -67,12 +68,9 @@ export function buildMachine(
     rng: config.rng,
     blockEngine: config.blockEngine,
   };
-  const workers = spawnVcpuThreads(config, cleanup);
-  let devices: Devices | undefined;
-  const io = virtioCount(tree) > 0 ? spawnThread('io-thread', 'io') : undefined;
-  const stopIo = io && ioStopper(io, () => devices?.io);
-  if (stopIo !== undefined) cleanup.defer(stopIo);
-  timeline.mark('threads');
+  // The boot processor's thread loads while this one sets up the rest; the others wait until the guest runs and can use them.
+  const bootWorker = spawnVcpuThread(0, cleanup);
+  timeline.mark('thread');
 
   const vm = cleanup.use(kvm.createVm());
   if (vm.capability('SET_IDENTITY_MAP_ADDR') > 0) vm.setIdentityMapAddress(KVM_IDENTITY_MAP);
@@ -94,7 +92,7 @@ export function buildMachine(
 
   const arena = new StateArena();
   const eventfds = cleanup.use(new EventfdOwner());
-  devices = buildDevices(tree, { arena, ram: memory, vm, eventfds, request, isOwner: true });
+  const devices = buildDevices(tree, { arena, ram: memory, vm, eventfds, request, isOwner: true });
   timeline.mark('devices');
 
   const plan = loadGuest(config, files, memory, virtioCount(tree));
@@ -103,16 +101,15 @@ export function buildMachine(
   const vcpus = createVcpus(kvm, vm, config, plan, cleanup);
   timeline.mark('vcpus');
   // Undone first: nothing may touch guest memory or the disks once they are being released.
-  const { serial } = devices;
-  cleanup.defer(() => void serial.flush(true));
-  if (stopIo !== undefined) cleanup.defer(stopIo);
+  cleanup.defer(() => void devices.serial.flush(true));
+  const startIo = virtioCount(tree) === 0 ? undefined : () => startIoThread(devices, cleanup);
   return {
     vm,
     memory,
     vcpus,
     control: VcpuControl.bufferFor(config.cpus),
-    workers,
-    io,
+    vcpuThread: (index) => (index === 0 ? bootWorker : spawnVcpuThread(index, cleanup)),
+    startIo,
     devices,
     disks,
     plan,
@@ -131,27 +128,18 @@ function checkHost(kvm: Kvm, config: CompleteConfig): void {
   }
 }
 
-/** One thread a vCPU. They load while the control thread sets up the rest. */
-function spawnVcpuThreads(config: CompleteConfig, cleanup: Cleanup): Worker[] {
-  return Array.from({ length: config.cpus }, (_, index) => {
-    const worker = spawnThread('vcpu-thread', `vcpu${index}`);
-    cleanup.defer(async () => {
-      await worker.terminate();
-    });
-    return worker;
-  });
+/** A vCPU's thread. One that was started ends with its vCPU. */
+function spawnVcpuThread(index: number, cleanup: Cleanup): Worker {
+  const worker = spawnThread('vcpu-thread', `vcpu${index}`);
+  cleanup.defer(threadStopper(worker, () => {}));
+  return worker;
 }
 
-/** Ends the I/O thread, started or not, after the requests in flight. May be called again. */
-function ioStopper(worker: Worker, control: () => IoControl | undefined): () => Promise<void> {
-  const exit = new Promise<void>((resolve) => {
-    worker.once('exit', () => resolve());
-  });
-  return () => {
-    control()?.request('stopped');
-    worker.postMessage({ quit: true });
-    return exit;
-  };
+/** A guest reaches its drivers long after its first instruction: this thread must not hold that up. */
+function startIoThread(devices: Devices, cleanup: Cleanup): Worker {
+  const worker = spawnThread('io-thread', 'io');
+  cleanup.defer(threadStopper(worker, () => devices.io.request('stopped')));
+  return worker;
 }
 
 function loadGuest(

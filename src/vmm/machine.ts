@@ -96,7 +96,7 @@ export class Machine implements AsyncDisposable {
     if (this.#alive !== undefined || this.#end !== undefined) {
       throw new MachineError('a machine can be started once only', { code: 'MACHINE_STATE' });
     }
-    const { vcpus, workers, view, control, io } = this.#parts;
+    const { vcpus, vcpuThread, view, control, startIo } = this.#parts;
     installKickHandler();
     process.on('exit', this.#exitGuard);
     this.#alive = vcpus.length;
@@ -109,9 +109,11 @@ export class Machine implements AsyncDisposable {
         mmapSize: vcpu.run.length,
         control,
       };
-      this.#listen(workers[index], `vCPU ${index}`, () => this.#vcpuEnded(index));
-      workers[index].postMessage(start);
+      const worker = vcpuThread(index);
+      this.#listen(worker, `vCPU ${index}`, () => this.#vcpuEnded(index));
+      worker.postMessage(start);
     });
+    const io = startIo?.();
     if (io !== undefined) {
       this.#listen(io, 'the I/O thread', () => {});
       io.postMessage(view);

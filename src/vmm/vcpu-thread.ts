@@ -8,7 +8,7 @@ import { currentThreadId } from '../sys/signal.js';
 import { State, VcpuControl } from '../vcpu/control.js';
 import { runVcpu, type VcpuEnd } from '../vcpu/run-loop.js';
 import { attachDevices } from './devices.js';
-import type { ThreadMessage, VcpuThreadStart } from './threads.js';
+import type { Quit, ThreadMessage, VcpuThreadStart } from './threads.js';
 
 const port = parentPort;
 if (port === null) throw new Error('vcpu-thread runs only as a thread of a machine');
@@ -17,7 +17,8 @@ function post(message: ThreadMessage): void {
   port?.postMessage(message);
 }
 
-port.once('message', (start: VcpuThreadStart) => {
+port.once('message', (start: VcpuThreadStart | Quit) => {
+  if ('quit' in start) return;
   const control = new VcpuControl(start.control, start.index);
   let end: VcpuEnd;
   try {

@@ -1,6 +1,8 @@
 /**
  * One boot from request to exit status: checks the machine, decides where it runs, prints the report.
  */
+import { FileSource } from '../../boot/source.js';
+import { DiskImage } from '../../devices/virtio/disk-image.js';
 import { ramLayout } from '../../memory/layout.js';
 import { TvmmError } from '../../sys/errors.js';
 import { kvmUsability } from '../accel.js';
@@ -15,6 +17,7 @@ export async function bootCommand(request: BootRequest, accel: 'auto' | 'kvm' | 
   timeline.mark('node and imports');
   // What is wrong in itself is said before anything is built or started.
   ramLayout(request.memory);
+  checkNamedFiles(request);
   const files = await resolveFiles(request, async () => {
     const [{ ensureGuest }, { showProgress }] = await Promise.all([
       import('../../guest/image.js'),
@@ -24,11 +27,11 @@ export async function bootCommand(request: BootRequest, accel: 'auto' | 'kvm' | 
     return await ensureGuest(display.report);
   });
   timeline.mark('default guest');
-  const usability = kvmUsability();
-  if (accel === 'lab' || (accel === 'auto' && !usability.usable && request.flat === undefined)) {
+  const unusable = accel === 'auto' && request.flat === undefined ? whyUnusable() : undefined;
+  if (accel === 'lab' || unusable !== undefined) {
     const { bootInLab } = await import('./in-lab.js');
-    if (accel === 'auto')
-      process.stderr.write(`tvmm: ${usability.reason}; booting in the lab (emulated AMD-V, slower).\n`);
+    if (unusable !== undefined)
+      process.stderr.write(`tvmm: ${unusable}; booting in the lab (emulated AMD-V, slower).\n`);
     return await bootInLab(request, files);
   }
   const { bootNative } = await import('./native.js');
@@ -45,6 +48,21 @@ export async function bootCommand(request: BootRequest, accel: 'auto' | 'kvm' | 
     }
     throw error;
   }
+}
+
+/** Opens and closes what the user named: a misspelt path must not wait for the default guest to be built. */
+function checkNamedFiles({ kernel, initrd, rootfs, drives }: BootRequest): void {
+  if (kernel.kind === 'file') FileSource.open(kernel.path, 'kernel')[Symbol.dispose]();
+  if (initrd.kind === 'file') FileSource.open(initrd.path, 'initrd')[Symbol.dispose]();
+  for (const { path, readOnly } of [...(rootfs.kind === 'drive' ? [rootfs] : []), ...drives]) {
+    DiskImage.open(path, { readOnly })[Symbol.dispose]();
+  }
+}
+
+/** Why this machine's KVM cannot run a stock kernel, or undefined. */
+function whyUnusable(): string | undefined {
+  const { usable, reason } = kvmUsability();
+  return usable ? undefined : reason;
 }
 
 function print(request: BootRequest, report: BootReport): void {

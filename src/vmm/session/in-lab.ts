@@ -4,8 +4,6 @@
  */
 
 import { join, resolve } from 'node:path';
-import { FileSource } from '../../boot/index.js';
-import { DiskImage } from '../../devices/virtio/disk-image.js';
 import { runInLab } from '../../lab/run.js';
 import { packageRoot } from '../../sys/package-root.js';
 import type { DriveConfig } from '../config.js';
@@ -19,7 +17,6 @@ const MIN_LAB_MIB = 2048;
 /** Boots in the lab; resolves to the exit status. @throws TvmmError */
 export async function bootInLab(request: BootRequest, files: GuestFiles): Promise<number> {
   const drives: DriveConfig[] = [...(files.rootfs === undefined ? [] : [files.rootfs]), ...request.drives];
-  checkFiles(files, drives);
   const devices = drives.flatMap((drive, index) => labDisk(drive, index));
   const inner = drives.map((drive, index) => labPath(drive, index));
   const rootfs = files.rootfs === undefined ? ['--rootfs', 'none'] : ['--rootfs', inner[0]];
@@ -46,15 +43,6 @@ export async function bootInLab(request: BootRequest, files: GuestFiles): Promis
     devices.length === 0 ? tvmm : ['/bin/sh', '-c', 'modprobe virtio_blk; exec "$@"', 'sh', ...tvmm];
   const guestMiB = Math.ceil(request.memory / 2 ** 20);
   return await runInLab(argv, { devices, memoryMiB: Math.max(MIN_LAB_MIB, guestMiB + OVERHEAD_MIB) });
-}
-
-/** Says here, in a moment, what the lab would only say after its start: files that are missing, locked or no disks. */
-function checkFiles(files: GuestFiles, drives: readonly DriveConfig[]): void {
-  FileSource.open(files.kernel, 'kernel')[Symbol.dispose]();
-  if (files.initrd !== undefined) FileSource.open(files.initrd, 'initrd')[Symbol.dispose]();
-  for (const drive of drives) {
-    using _image = DiskImage.open(drive.path, { readOnly: drive.readOnly });
-  }
 }
 
 /** QEMU's arguments for one disk of the lab's machine. */

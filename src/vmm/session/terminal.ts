@@ -37,7 +37,11 @@ type Input = NodeJS.ReadableStream & Partial<Pick<ReadStream, 'isTTY' | 'setRawM
  *
  * @param onQuit the user pressed the escape sequence
  */
-export function attachInput(machine: Machine, input: Input, onQuit: () => void): Disposable {
+export function attachInput(
+  machine: Pick<Machine, 'writeSerial'>,
+  input: Input,
+  onQuit: () => void,
+): Disposable {
   const filter = input.isTTY === true ? new EscapeFilter() : undefined;
   let pending: Uint8Array = new Uint8Array();
   let timer: NodeJS.Timeout | undefined;
