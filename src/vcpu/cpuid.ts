@@ -71,7 +71,7 @@ export function parseCpuMask(text: string): string[] {
     .map((name) => name.trim())
     .filter((name) => name !== '');
   for (const name of names) {
-    if (name in CPU_FEATURES) continue;
+    if (Object.hasOwn(CPU_FEATURES, name)) continue;
     throw new TvmmError(`unknown CPU feature "${name}" in --cpu-mask`, {
       code: 'CPU_MASK',
       hint: `Known names: ${Object.keys(CPU_FEATURES).join(', ')}.`,
@@ -122,8 +122,8 @@ export function guestCpuid(supported: readonly CpuidEntry[], policy: CpuidPolicy
   for (const entry of entries) {
     switch (entry.function) {
       case 1:
-        // EBX: initial APIC id 31:24, logical processors 23:16. EDX bit 28 (HTT) says that the count counts.
-        entry.ebx = ((entry.ebx & 0xffff) | ((1 << width) << 16) | (policy.apicId << 24)) >>> 0;
+        // EBX: initial APIC id 31:24, logical processors 23:16 (both of 8 bits: leaf 0xB tells more). EDX bit 28 (HTT): the count counts.
+        entry.ebx = ((entry.ebx & 0xffff) | (Math.min(1 << width, 0xff) << 16) | (policy.apicId << 24)) >>> 0;
         entry.edx = (policy.cpus > 1 ? entry.edx | (1 << 28) : entry.edx & ~(1 << 28)) >>> 0;
         break;
       case 4:
