@@ -82,5 +82,8 @@ export function virtioMmioParam({ base, size, gsi, id }: VirtioMmioParam): strin
 export const LINUX_DEFAULT_PARAMS: readonly string[] = [
   'console=ttyS0', // the 16550A is the console
   'panic=-1', // a panicking guest resets at once, and the VMM sees it
+  // Hardware-reduced ACPI makes Linux reset by EFI, which is not there, then through the BIOS's entry, where nothing is either: name
+  // the FADT's RESET_REG (arch/x86/kernel/reboot.c, reboot_init).
+  'reboot=acpi',
   '8250.nr_uarts=1', // one UART: do not probe the other three of a PC
 ];
