@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { ensureGuest, type Guest } from '../src/guest/image.js';
 import { RUN_PORTS } from '../src/guest/init-script.js';
-import { runArchive } from '../src/guest/initramfs.js';
+import { runArchive } from '../src/guest/run-archive.js';
 
 let folder = '';
 let guest: Guest;

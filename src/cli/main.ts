@@ -3,19 +3,31 @@
  * The `tvmm` command: finds the command's name and hands over. Booting has a bundle of its own with a code cache: on the way to the
  * guest's first instruction every file that must be found and opened, and every function compiled, counts, most of all under emulation.
  */
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { loadBundle } from '../sys/code-cache.js';
+import { startThread } from '../vmm/start-thread.js';
 import type * as BootMain from './boot-main.js';
 import { commandName } from './command-name.js';
+
+/** Whether a machine of this process is likely: a guess that only costs a thread when it is wrong. */
+function startsMachine(args: readonly string[]): boolean {
+  if (args.some((arg) => arg === '--help' || arg === '-h')) return false;
+  const accel = args.indexOf('--accel');
+  return accel === -1
+    ? existsSync('/sys/module/kvm_amd') || existsSync('/sys/module/kvm_intel')
+    : args[accel + 1] === 'kvm';
+}
 
 const args = process.argv.slice(2);
 const name = commandName(args);
 if (name === 'boot') {
+  const dist = dirname(fileURLToPath(import.meta.url));
+  const spare = startsMachine(args) ? startThread(dist, 'vcpu-thread') : undefined;
   // The bundle is our own build's: its exports are what its source says.
-  const { runBoot } = loadBundle(
-    fileURLToPath(new URL('./boot-main.cjs', import.meta.url)),
-  ) as typeof BootMain;
-  await runBoot(args);
+  const { runBoot } = loadBundle(join(dist, 'boot-main.cjs')) as typeof BootMain;
+  await runBoot(args, spare);
 } else {
   const [{ runProgram }, { COMMANDS }] = await Promise.all([import('./run.js'), import('./commands.js')]);
   await runProgram(args, COMMANDS, name);

@@ -2,7 +2,8 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { buildInitramfs, runArchive } from './initramfs.js';
+import { buildInitramfs } from './initramfs.js';
+import { runArchive } from './run-archive.js';
 
 let modulesDir = '';
 beforeEach(() => {

@@ -4,7 +4,7 @@
  * guest more than the bytes do. Does not know how the archive gets into the machine.
  */
 import { CpioWriter } from './cpio.js';
-import { INIT_SCRIPT, RUN_FILE, SESSION_FILE, SESSION_SCRIPT } from './init-script.js';
+import { INIT_SCRIPT, SESSION_FILE, SESSION_SCRIPT } from './init-script.js';
 import { moduleName, readModule, resolveModules, withoutSignature } from './modules.js';
 
 /** What {@link buildInitramfs} needs. */
@@ -63,12 +63,4 @@ export async function buildInitramfs(parts: InitramfsParts): Promise<Buffer> {
     }
   }
   return archive.finish();
-}
-
-/**
- * The archive that makes the default guest run `command` with `/bin/sh -c` instead of giving a shell; it goes right behind
- * the initramfs in memory, on a multiple of 4 bytes. See init-script.ts for the ports that the machine must offer.
- */
-export function runArchive(command: string): Buffer {
-  return new CpioWriter().file(RUN_FILE, command, 0o600).finish();
 }

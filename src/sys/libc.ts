@@ -119,6 +119,12 @@ export const epollWait = declare<(epfd: number, events: Pointer, max: number, ti
   'int',
   ['int', 'void *', 'int', 'int'],
 );
+/** At most 256 bytes come at once and whole; more may be cut short by a signal (getrandom(2)). */
+export const getrandom = declare<(buffer: Pointer, length: number, flags: number) => number>(
+  'getrandom',
+  'int64_t',
+  ['void *', 'size_t', 'unsigned int'],
+);
 export const getpid = declare<() => number>('getpid', 'int', []);
 export const gettid = declare<() => number>('gettid', 'int', []);
 export const tgkill = declare<(tgid: number, tid: number, signal: number) => number>('tgkill', 'int', [

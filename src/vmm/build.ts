@@ -69,7 +69,7 @@ export function buildMachine(
     blockEngine: config.blockEngine,
   };
   // The boot processor's thread loads while this one sets up the rest; the others wait until the guest runs and can use them.
-  const bootWorker = spawnVcpuThread(0, cleanup);
+  const bootWorker = spawnVcpuThread(cleanup);
   timeline.mark('thread');
 
   const vm = cleanup.use(kvm.createVm());
@@ -108,7 +108,7 @@ export function buildMachine(
     memory,
     vcpus,
     control: VcpuControl.bufferFor(config.cpus),
-    vcpuThread: (index) => (index === 0 ? bootWorker : spawnVcpuThread(index, cleanup)),
+    vcpuThread: (index) => (index === 0 ? bootWorker : spawnVcpuThread(cleanup)),
     startIo,
     devices,
     disks,
@@ -129,15 +129,15 @@ function checkHost(kvm: Kvm, config: CompleteConfig): void {
 }
 
 /** A vCPU's thread. One that was started ends with its vCPU. */
-function spawnVcpuThread(index: number, cleanup: Cleanup): Worker {
-  const worker = spawnThread('vcpu-thread', `vcpu${index}`);
+function spawnVcpuThread(cleanup: Cleanup): Worker {
+  const worker = spawnThread('vcpu-thread');
   cleanup.defer(threadStopper(worker, () => {}));
   return worker;
 }
 
 /** A guest reaches its drivers long after its first instruction: this thread must not hold that up. */
 function startIoThread(devices: Devices, cleanup: Cleanup): Worker {
-  const worker = spawnThread('io-thread', 'io');
+  const worker = spawnThread('io-thread');
   cleanup.defer(threadStopper(worker, () => devices.io.request('stopped')));
   return worker;
 }

@@ -236,6 +236,11 @@ export class Machine implements AsyncDisposable {
     return this.#end === undefined ? this.#parts.devices.serial.receive(bytes) : bytes.length;
   }
 
+  /** Whoever read the serial console has gone away; the guest's output is lost from then on. */
+  get serialBroken(): boolean {
+    return this.#parts.devices.serial.outputBroken;
+  }
+
   /** An eventfd that is signalled when the serial port has room again. */
   get serialRoomFd(): number {
     return this.#parts.devices.serial.roomFd;

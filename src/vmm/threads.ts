@@ -4,13 +4,13 @@
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
 import type { MachineRequest } from '../devices/device.js';
 import type { MappedRegion } from '../memory/guest-memory.js';
-import { WRITE_CODE_CACHE } from '../sys/code-cache.js';
 import { packageRoot } from '../sys/package-root.js';
 import type { VcpuEnd } from '../vcpu/run-loop.js';
 import type { DeviceTree } from './devices.js';
+import { startThread, THREAD_BUNDLE, type ThreadName } from './start-thread.js';
 
 /** What every thread needs to see the machine: it builds the same devices from it. */
 export interface MachineView {
@@ -37,24 +37,33 @@ export type ThreadMessage =
   | { type: 'log'; message: string };
 
 /** Bundles of threads: siblings of the running module in dist/, or dist/ of the package when running from sources. */
-function bundle(name: 'vcpu-thread' | 'io-thread' | 'thread'): string {
-  const sibling = join(dirname(fileURLToPath(import.meta.url)), `${name}.cjs`);
-  return existsSync(sibling) ? sibling : join(packageRoot(), 'dist', `${name}.cjs`);
+function distFolder(): string {
+  const here = dirname(fileURLToPath(import.meta.url));
+  return existsSync(join(here, THREAD_BUNDLE)) ? here : join(packageRoot(), 'dist');
 }
 
-/**
- * Starts a thread that waits for its start message. It gets no arguments and almost no environment of ours, and shares stdio only through
- * the descriptors that its devices name.
- */
-export function spawnThread(name: 'vcpu-thread' | 'io-thread', label: string): Worker {
-  const record = process.env[WRITE_CODE_CACHE];
-  return new Worker(bundle('thread'), {
-    name: label,
-    env: record === undefined ? {} : { [WRITE_CODE_CACHE]: record },
-    execArgv: [],
-    stdin: false,
-    workerData: bundle(name),
-  });
+let spare: Worker | undefined;
+
+/** Offers a vCPU thread that was started before anything else was known; the first machine takes it. */
+export function offerSpareThread(worker: Worker): void {
+  spare = worker;
+}
+
+/** Ends the spare thread if no machine took it. */
+export function discardSpareThread(): void {
+  const quit: Quit = { quit: true };
+  spare?.postMessage(quit);
+  spare = undefined;
+}
+
+/** Starts a thread that waits for its start message, or takes the spare one. */
+export function spawnThread(name: ThreadName): Worker {
+  if (name === 'vcpu-thread' && spare !== undefined) {
+    const worker = spare;
+    spare = undefined;
+    return worker;
+  }
+  return startThread(distFolder(), name);
 }
 
 /** To a thread that waits for its start message: there will be none. */

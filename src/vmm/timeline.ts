@@ -22,6 +22,8 @@ export class Timeline {
 
   /** Milliseconds each step took, in order. */
   steps(): { name: string; ms: number }[] {
-    return this.marks.map(({ name, at }, i) => ({ name, ms: at - (this.marks[i - 1]?.at ?? 0) }));
+    // What another thread measured may lie between two marks of this one.
+    const marks = [...this.marks].sort((one, other) => one.at - other.at);
+    return marks.map(({ name, at }, i) => ({ name, ms: at - (marks[i - 1]?.at ?? 0) }));
   }
 }

@@ -2,7 +2,7 @@
  * virtio-rng, the entropy device (Virtual I/O Device 1.2, section 5.4): fills the driver's buffers from the host's CSPRNG. At most
  * {@link MAX_BYTES} a request, so that a large buffer cannot hold the I/O thread.
  */
-import { randomFillSync } from 'node:crypto';
+import { check, getrandom } from '../../sys/libc.js';
 import { VIRTIO_ID } from './constants.js';
 import type { DataPlane, DataPlaneHost } from './data-plane.js';
 import { type VirtioContext, VirtioDevice } from './device.js';
@@ -36,8 +36,10 @@ function fill(host: DataPlaneHost, chain: DescriptorChain): number {
   let written = 0;
   for (let i = chain.readable; i < chain.count && written < MAX_BYTES; i++) {
     const length = Math.min(chain.lengths[i], MAX_BYTES - written);
-    randomFillSync(host.ram.bytes(chain.addresses[i], length));
-    written += length;
+    const got = check(getrandom(host.ram.bytes(chain.addresses[i], length), length, 0), 'getrandom');
+    written += got;
+    // Cut short by a signal: what is there is enough, the driver asks again.
+    if (got < length) break;
   }
   return written;
 }

@@ -11,8 +11,23 @@ import type { BootReport } from './native.js';
 import type { BootRequest } from './request.js';
 import { resolveFiles } from './resolve.js';
 
-/** Boots; resolves to the exit status. @throws TvmmError with one sentence for the user */
-export async function bootCommand(request: BootRequest, accel: 'auto' | 'kvm' | 'lab'): Promise<number> {
+type Accel = 'auto' | 'kvm' | 'lab';
+
+/** Boots; resolves to the exit status. With `json` a failure is reported on stdout, too. @throws TvmmError with one sentence for the user */
+export async function bootCommand(request: BootRequest, accel: Accel): Promise<number> {
+  try {
+    return await boot(request, accel);
+  } catch (error) {
+    if (request.json && error instanceof TvmmError) {
+      const { code, message, hint } = error;
+      const report = { status: 125, end: 'failed', error: { code, message, hint } };
+      process.stdout.write(`${JSON.stringify(report)}\n`);
+    }
+    throw error;
+  }
+}
+
+async function boot(request: BootRequest, accel: Accel): Promise<number> {
   const timeline = new Timeline();
   timeline.mark('node and imports');
   // What is wrong in itself is said before anything is built or started.
@@ -35,19 +50,9 @@ export async function bootCommand(request: BootRequest, accel: 'auto' | 'kvm' | 
     return await bootInLab(request, files);
   }
   const { bootNative } = await import('./native.js');
-  try {
-    const report = await bootNative(request, files, timeline);
-    print(request, report);
-    return report.status;
-  } catch (error) {
-    if (request.json && error instanceof TvmmError) {
-      const { code, message, hint } = error;
-      process.stdout.write(
-        `${JSON.stringify({ status: 125, end: 'failed', error: { code, message, hint } })}\n`,
-      );
-    }
-    throw error;
-  }
+  const report = await bootNative(request, files, timeline);
+  print(request, report);
+  return report.status;
 }
 
 /** Opens and closes what the user named: a misspelt path must not wait for the default guest to be built. */

@@ -4,7 +4,7 @@
 import { createReadStream } from 'node:fs';
 import { constants } from 'node:os';
 import { RUN_PORTS } from '../../guest/init-script.js';
-import { runArchive } from '../../guest/initramfs.js';
+import { runArchive } from '../../guest/run-archive.js';
 import { Cleanup } from '../../sys/cleanup.js';
 import type { FileDescriptor } from '../../sys/fd.js';
 import { createPipe, readToEnd } from '../../sys/pipe.js';
@@ -33,6 +33,10 @@ export interface BootReport {
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 /** How much of the guest's console is kept for the message when `--run` fails. */
 const CONSOLE_TAIL = 4096;
+/** How often the console is asked whether anybody still reads it. */
+const READER_CHECK_MS = 200;
+/** 128 + SIGPIPE, as any program whose reader left. */
+const STATUS_SIGPIPE = 128 + constants.signals.SIGPIPE;
 /** A captured stream longer than this ends the capture. */
 const CAPTURE_LIMIT = 64 * 2 ** 20;
 
@@ -103,8 +107,17 @@ async function runConsole(request: BootRequest, files: GuestFiles, timeline: Tim
   for (const warning of machine.warnings) process.stderr.write(`tvmm: ${warning}\n`);
   machine.onLog = (message) => process.stderr.write(`tvmm: ${message}\r\n`);
   using _input = attachInput(machine, process.stdin, () => void machine.stop());
-  const { end, signal } = await untilEnd(machine, request);
-  return report(machine, end, signal === undefined ? 0 : 128 + signal);
+  // A guest does not know of pipes: without its reader it would run on for ever.
+  const watch = setInterval(() => {
+    if (machine.serialBroken) void machine.stop();
+  }, READER_CHECK_MS);
+  try {
+    const { end, signal } = await untilEnd(machine, request);
+    const left = end.reason === 'stopped' && machine.serialBroken;
+    return report(machine, end, signal === undefined ? (left ? STATUS_SIGPIPE : 0) : 128 + signal);
+  } finally {
+    clearInterval(watch);
+  }
 }
 
 /** Keeps the last bytes of the guest's console. */
