@@ -44,6 +44,11 @@ export class SerialOutput {
     return this.#ring.length;
   }
 
+  /** The descriptor's other end is gone; everything is discarded. */
+  get broken(): boolean {
+    return this.#words[BROKEN] !== 0;
+  }
+
   get room(): number {
     return this.#ring.room;
   }

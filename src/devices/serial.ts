@@ -109,6 +109,11 @@ export class Serial implements BusDevice {
     });
   }
 
+  /** Nobody reads what this port says any more: its descriptor broke (EPIPE). */
+  get outputBroken(): boolean {
+    return this.#output.broken;
+  }
+
   read(offset: number, size: AccessSize): number {
     let value = 0;
     for (let i = 0; i < size; i++) value |= this.#readByte(offset + i) << (8 * i);

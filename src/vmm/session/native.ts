@@ -51,18 +51,38 @@ export async function bootNative(
     : runCommand(request, request.run, files, timeline);
 }
 
-/** Runs a started machine to its end: signals and the time limit stop it. */
+/** The signals that end a machine, caught from before there is one: none may find the terminal raw and nobody listening. */
+class EndingSignals implements Disposable {
+  /** The first one that came. */
+  received: number | undefined;
+  #stop: () => void = () => {};
+  readonly #listener = (name: NodeJS.Signals) => {
+    this.received ??= constants.signals[name];
+    this.#stop();
+  };
+
+  constructor() {
+    for (const name of SIGNALS) process.on(name, this.#listener);
+  }
+
+  /** Calls `stop` when a signal comes, at once where one has come. */
+  onReceived(stop: () => void): void {
+    this.#stop = stop;
+    if (this.received !== undefined) stop();
+  }
+
+  [Symbol.dispose](): void {
+    for (const name of SIGNALS) process.off(name, this.#listener);
+  }
+}
+
+/** Runs a machine to its end: signals and the time limit stop it. */
 async function untilEnd(
   machine: Machine,
   request: BootRequest,
+  signals: EndingSignals,
 ): Promise<{ end: MachineEnd; signal?: number }> {
-  let signal: number | undefined;
   let timedOut = false;
-  const onSignal = (name: NodeJS.Signals) => {
-    signal = constants.signals[name];
-    void machine.stop();
-  };
-  for (const name of SIGNALS) process.on(name, onSignal);
   const timer =
     request.timeoutMs === undefined
       ? undefined
@@ -72,6 +92,7 @@ async function untilEnd(
         }, request.timeoutMs);
   try {
     machine.start();
+    signals.onReceived(() => void machine.stop());
     const end = await machine.ended;
     if (timedOut && end.reason === 'stopped') {
       throw new MachineError(
@@ -83,10 +104,9 @@ async function untilEnd(
       );
     }
     if (end.reason === 'failed') throw end.error;
-    return { end, signal };
+    return { end, signal: signals.received };
   } finally {
     clearTimeout(timer);
-    for (const name of SIGNALS) process.off(name, onSignal);
   }
 }
 
@@ -101,6 +121,7 @@ function report(machine: Machine, end: MachineEnd, status: number): BootReport {
 }
 
 async function runConsole(request: BootRequest, files: GuestFiles, timeline: Timeline): Promise<BootReport> {
+  using signals = new EndingSignals();
   // With --json stdout belongs to the report.
   const serialFd = request.json ? 2 : 1;
   await using machine = await Machine.create({ ...machineConfig(request, files), serialFd }, timeline);
@@ -112,7 +133,7 @@ async function runConsole(request: BootRequest, files: GuestFiles, timeline: Tim
     if (machine.serialBroken) void machine.stop();
   }, READER_CHECK_MS);
   try {
-    const { end, signal } = await untilEnd(machine, request);
+    const { end, signal } = await untilEnd(machine, request, signals);
     const left = end.reason === 'stopped' && machine.serialBroken;
     return report(machine, end, signal === undefined ? (left ? STATUS_SIGPIPE : 0) : 128 + signal);
   } finally {
@@ -158,6 +179,7 @@ async function runCommand(
   files: GuestFiles,
   timeline: Timeline,
 ): Promise<BootReport> {
+  using signals = new EndingSignals();
   await using cleanup = new Cleanup();
   const pipe = (name: string) => {
     const { reader, writer } = createPipe(name);
@@ -188,7 +210,7 @@ async function runCommand(
     stdout: capture(captured.stdout.reader),
     stderr: capture(captured.stderr.reader),
   };
-  const { end, signal } = await untilEnd(machine, request);
+  const { end, signal } = await untilEnd(machine, request, signals);
   for (const { writer } of [serial, control, ...Object.values(captured ?? {})]) writer[Symbol.dispose]();
   const status = signal === undefined ? exitStatus(control.reader, end, tail.text()) : 128 + signal;
   return {
