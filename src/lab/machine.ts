@@ -8,6 +8,7 @@ import { delimiter, join } from 'node:path';
 import { runCommand } from '../guest/command.js';
 import { LabOptionError, LabStartError } from './errors.js';
 import { MOUNT_TAG, PORT } from './layout.js';
+import { shellQuote } from './shell.js';
 
 /** The emulated IOMMU of L1. */
 export type LabIommu = false | 'intel' | 'amd';
@@ -31,14 +32,6 @@ const MAX_CPUS = 64;
 export const PORT_FD = { control: 3, stdin: 4, stdout: 5, stderr: 6, monitor: 7 } as const;
 export type PortName = keyof typeof PORT_FD;
 
-/**
- * Where L1's RAM is: its own; a file that the state of a parked L1 is being saved to; or a private, copy-on-write view of such
- * a file, with the machine's state still to come (template.ts).
- */
-export type LabMemory =
-  | { readonly kind: 'own' }
-  | { readonly kind: 'template' | 'clone'; readonly file: string };
-
 /** Everything that the command line names. */
 export interface QemuInputs {
   readonly machine: LabMachine;
@@ -48,8 +41,8 @@ export interface QemuInputs {
   readonly exchange: string;
   /** Ports with a descriptor ({@link PORT_FD}); the others lead nowhere. */
   readonly ports: readonly PortName[];
-  /** L1's own by default. */
-  readonly memory?: LabMemory;
+  /** Where the state of a parked L1 is, to continue from instead of booting (template.ts). */
+  readonly state?: string;
   /** Further QEMU arguments: devices for L1. */
   readonly devices?: readonly string[];
 }
@@ -72,17 +65,28 @@ export function checkLabMachine(machine: LabMachine, hostBytes = totalmem()): vo
 
 /** L1's kernel command line. Nothing is guarded against in an emulated machine: mitigations only cost instructions. */
 export function kernelCommandLine(): string {
-  return ['console=ttyS0', 'quiet', 'panic=-1', 'mitigations=off', 'iommu=pt', '8250.nr_uarts=1'].join(' ');
+  return [
+    'console=ttyS0',
+    'quiet',
+    'tsc=reliable',
+    'no_timer_check',
+    'nowatchdog',
+    'cryptomgr.notests',
+    'panic=-1',
+    'mitigations=off',
+    'iommu=pt',
+    '8250.nr_uarts=1',
+  ].join(' ');
 }
 
 /** QEMU's arguments for L1. */
 export function qemuArguments(inputs: QemuInputs): string[] {
-  const { machine, memory = { kind: 'own' } } = inputs;
+  const { machine } = inputs;
   const args = [
     // The kernel looks at every device that is there: leave out what L1 has no use for.
-    ...['-M', `q35,sata=off,smbus=off${memory.kind === 'own' ? '' : ',memory-backend=ram'}`],
+    ...['-M', 'q35,sata=off,smbus=off'],
     ...['-accel', 'tcg,thread=multi,tb-size=256'],
-    ...['-cpu', 'max,+svm,+npt'],
+    ...['-cpu', 'max,+svm,+npt,-erms,-fsrm'],
     ...['-m', `${machine.memoryMiB}`, '-smp', `${machine.cpus}`],
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
     ...['-chardev', 'stdio,id=console,signal=off', '-serial', 'chardev:console'],
@@ -91,7 +95,6 @@ export function qemuArguments(inputs: QemuInputs): string[] {
     ...['-virtfs', share('/', MOUNT_TAG.root, 'readonly=on,multidevs=remap')],
     ...['-virtfs', share(inputs.exchange, MOUNT_TAG.exchange, 'multidevs=remap')],
     ...['-device', 'virtio-serial-pci'],
-    ...memoryArguments(memory, machine.memoryMiB),
   ];
   for (const [name, fd] of Object.entries(PORT_FD)) {
     const used = inputs.ports.some((port) => port === name);
@@ -101,14 +104,8 @@ export function qemuArguments(inputs: QemuInputs): string[] {
     args.push('-device', `virtserialport,chardev=${name},nr=${number},name=tvmm.${name}`);
   }
   if (inputs.ports.includes('monitor')) args.push('-mon', 'chardev=monitor,mode=control');
+  if (inputs.state !== undefined) args.push('-incoming', `exec:cat ${shellQuote(inputs.state)}`);
   return [...args, ...(inputs.devices ?? [])];
-}
-
-function memoryArguments(memory: LabMemory, memoryMiB: number): string[] {
-  if (memory.kind === 'own') return [];
-  const sharing = memory.kind === 'template' ? 'share=on' : 'share=off';
-  const backend = `memory-backend-file,id=ram,size=${memoryMiB}M,mem-path=${escapeComma(memory.file)},${sharing}`;
-  return ['-object', backend, ...(memory.kind === 'clone' ? ['-incoming', 'defer'] : [])];
 }
 
 function iommuArguments(iommu: LabIommu): string[] {

@@ -23,7 +23,7 @@ import {
   qemuArguments,
 } from './machine.js';
 import { QemuProcess } from './qemu-process.js';
-import { canBeTemplate, ensureTemplate, type LabParts, restoreTemplate, type Template } from './template.js';
+import { canBeTemplate, ensureTemplate, type LabParts, type Template } from './template.js';
 
 /** Options of a lab. */
 export interface LabOptions extends Partial<LabMachine> {
@@ -127,7 +127,7 @@ async function bringUp(
   folder: ExchangeFolder,
   template?: Template,
 ): Promise<StartedLab> {
-  const used: PortName[] = ['control', ...(template === undefined ? [] : (['monitor'] as const)), ...ports];
+  const used: PortName[] = ['control', ...ports];
   const args = qemuArguments({
     machine: parts.machine,
     vmlinux: parts.vmlinux,
@@ -135,7 +135,7 @@ async function bringUp(
     exchange: folder.path,
     ports: used,
     devices: options.devices,
-    memory: template === undefined ? { kind: 'own' } : { kind: 'clone', file: template.ram },
+    state: template?.state,
   });
   const qemu = new QemuProcess(parts.qemu, args, used);
   const kill = () => qemu.kill();
@@ -148,7 +148,6 @@ async function bringUp(
     const control = new AgentControl(qemu);
     const timeout = options.startTimeoutMs ?? START_TIMEOUT_MS;
     if (template === undefined) await control.heard(SAYS.parked, timeout);
-    else await restoreTemplate(qemu, template);
     control.go();
     await control.heard(SAYS.up, template === undefined ? timeout : Math.min(timeout, CLONE_TIMEOUT_MS));
     const disposeAll = async () => {
