@@ -184,10 +184,13 @@ function buildFirmware() {
   try {
     for (const name of guests) assemble(name, scratch);
     for (const name of tools) {
+      // Tools that run in a guest say `@static`: there are no libraries there.
+      const linkage = /@static\b/.test(readFileSync(join('firmware', name), 'utf8')) ? ['-static'] : [];
       run('gcc', [
         '-O2',
         '-Wall',
         '-Wextra',
+        ...linkage,
         '-o',
         join('dist/firmware', basename(name, '.c')),
         join('firmware', name),
