@@ -119,10 +119,16 @@ describe.skipIf(noLab !== undefined)(
       await lab.exec(['kill', stdout.trim()]);
     });
 
-    it('leaves no zombies of orphans', async () => {
-      await lab.exec(['sh', '-c', '( sleep 0.2 & ) ; sleep 0.6']);
-      const { stdout } = await lab.exec(['sh', '-c', 'grep -h "^State:.Z" /proc/[0-9]*/status | wc -l']);
-      expect(stdout.trim()).toBe('0');
+    it('leaves no zombie of a process whose parent is gone', async () => {
+      const { stdout } = await lab.exec(['sh', '-c', 'sleep 0.1 & echo $!']);
+      const check = `until [ ! -e /proc/${stdout.trim()} ]; do sleep 0.1; done`;
+      expect((await lab.exec(['sh', '-c', check], { timeoutMs: 20_000 })).status).toBe(0);
+    });
+
+    it('leaves no zombie of a command that has ended', async () => {
+      const { stdout } = await lab.exec(['sh', '-c', 'echo $PPID']);
+      const check = `until [ ! -e /proc/${stdout.trim()} ]; do sleep 0.1; done`;
+      expect((await lab.exec(['sh', '-c', check], { timeoutMs: 20_000 })).status).toBe(0);
     });
   },
 );

@@ -151,13 +151,14 @@ stream() {
   say ${SAYS.done} ${STREAM_JOB} $status
 }
 
+# Jobs are orphaned at once: this shell, blocked in read, would not reap them.
 serve() {
   say ${SAYS.up}
   while read -r word one two three four <&3; do
     case $word in
-      ${TOLD.run}) job $one & ;;
+      ${TOLD.run}) ( job $one & ) ;;
       ${TOLD.kill}) kill -KILL -$(cat $state/$one/pid) 2>/dev/null ;;
-      ${TOLD.stream}) stream $one $two $three $four & ;;
+      ${TOLD.stream}) ( stream $one $two $three $four & ) ;;
       ${TOLD.size}) stty -F $(cat $state/${STREAM_JOB}/tty) rows $one cols $two 2>/dev/null ;;
     esac
   done
