@@ -42,7 +42,7 @@ function contestants(kernel: string, archive: string): Record<string, string[]> 
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-serial', 'stdio', '-no-reboot'],
     ...['-kernel', kernel, '-initrd', archive, '-append', APPEND],
   ];
-  const tvmm = [process.execPath, join(packageRoot(), 'dist/cli.js'), 'boot', '--accel', 'kvm'];
+  const tvmm = [process.execPath, join(packageRoot(), 'dist/cli.cjs'), 'boot', '--accel', 'kvm'];
   return {
     tvmm: [
       ...tvmm,

@@ -36,15 +36,16 @@ rmSync(stampFile(root), { force: true });
  * to open; the library's entries must share, or an error of one would not be an instance of the other's class.
  */
 const GROUPS = [
-  { cli: 'src/cli/main.ts' },
+  { 'commands-main': 'src/cli/commands-main.ts' },
   { index: 'src/index.ts', kvm: 'src/kvm/index.ts', memory: 'src/memory/index.ts' },
   { prepare: 'src/cli/prepare.ts' },
 ];
 /**
- * CommonJS, one file each with what they import lazily inside: opening files costs more than skipping over text, and V8's code cache
- * (src/sys/code-cache.ts) takes whole scripts.
+ * CommonJS, one file each with what they import lazily inside: opening files costs more than skipping over text, the loader of ES modules
+ * costs a fifth of a start, and V8's code cache (src/sys/code-cache.ts) takes whole scripts.
  */
-const CACHED = {
+const SCRIPTS = {
+  cli: 'src/cli/main.ts',
   'boot-main': 'src/cli/boot-main.ts',
   'vcpu-thread': 'src/vmm/vcpu-thread.ts',
   'io-thread': 'src/vmm/io-thread.ts',
@@ -88,6 +89,19 @@ function sourcesIn(folder, extension) {
   return existsSync(folder) ? readdirSync(folder).filter((name) => name.endsWith(extension)) : [];
 }
 
+/** commander loads child_process for a feature that tvmm does not use, and with it net, dgram and streams: at first use is soon enough. */
+const lazyChildProcess = {
+  name: 'lazy-child-process',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^node:child_process$/ }, ({ importer }) =>
+      importer.includes('/commander/') ? { path: 'child_process', namespace: 'lazy' } : undefined,
+    );
+    onLoad({ filter: /.*/, namespace: 'lazy' }, () => ({
+      contents: "module.exports = { get spawn() { return require('child_process').spawn; } };",
+    }));
+  },
+};
+
 async function bundlePrograms() {
   const made = new Set();
   for (const group of GROUPS) {
@@ -108,18 +122,19 @@ async function bundlePrograms() {
     });
     for (const path of Object.keys(result.metafile.outputs)) made.add(basename(path));
   }
-  const cached = Object.fromEntries(
-    Object.entries(CACHED).filter(([name]) => only === undefined || only.includes(name)),
+  const scripts = Object.fromEntries(
+    Object.entries(SCRIPTS).filter(([name]) => only === undefined || only.includes(name)),
   );
   // Caches of another build: V8 would notice most of them, by their length.
   rmSync('dist/code-cache', { recursive: true, force: true });
   await build({
     ...common,
-    entryPoints: cached,
+    entryPoints: scripts,
     outdir: 'dist',
     format: 'cjs',
     outExtension: { '.js': '.cjs' },
-    external: ['koffi', 'pino'],
+    external: ['koffi', 'pino', './commands-main.js'],
+    plugins: [lazyChildProcess],
     define: { 'import.meta.url': '__moduleUrl' },
     banner: { js: "const __moduleUrl = require('node:url').pathToFileURL(__filename).href;" },
   });
@@ -127,7 +142,8 @@ async function bundlePrograms() {
     if (only === undefined && /-[A-Z0-9]{8}\.js(\.map)?$/.test(name) && !made.has(name))
       rmSync(join('dist', name));
   }
-  if (existsSync('dist/cli.js')) chmodSync('dist/cli.js', 0o755);
+  chmodSync('dist/cli.cjs', 0o755);
+  writeFileSync('dist/cli.js', "#!/usr/bin/env node\nimport './cli.cjs';\n", { mode: 0o755 });
 }
 
 /** bench/ and examples/ import the package by its name, as its users do, so nothing of it is bundled into them. */

@@ -20,15 +20,19 @@ function startsMachine(args: readonly string[]): boolean {
     : args[accel + 1] === 'kvm';
 }
 
-const args = process.argv.slice(2);
-const name = commandName(args);
-if (name === 'boot') {
-  const dist = dirname(fileURLToPath(import.meta.url));
-  const spare = startsMachine(args) ? startThread(dist, 'vcpu-thread') : undefined;
-  // The bundle is our own build's: its exports are what its source says.
-  const { runBoot } = loadBundle(join(dist, 'boot-main.cjs')) as typeof BootMain;
-  await runBoot(args, spare);
-} else {
-  const [{ runProgram }, { COMMANDS }] = await Promise.all([import('./run.js'), import('./commands.js')]);
-  await runProgram(args, COMMANDS, name);
+async function main(args: readonly string[]): Promise<void> {
+  const name = commandName(args);
+  if (name === 'boot') {
+    const dist = dirname(fileURLToPath(import.meta.url));
+    const spare = startsMachine(args) ? startThread(dist, 'vcpu-thread') : undefined;
+    // The bundle is our own build's: its exports are what its source says.
+    const { runBoot } = loadBundle(join(dist, 'boot-main.cjs')) as typeof BootMain;
+    await runBoot(args, spare);
+  } else {
+    const { runCommands } = await import('./commands-main.js');
+    await runCommands(args, name);
+  }
 }
+
+// Failures are reported where the commands run; this promise does not reject.
+void main(process.argv.slice(2));

@@ -37,7 +37,7 @@ async function prepare(lab: boolean): Promise<boolean> {
  * matter, nor whether it can run at all: without the cache tvmm only starts a little later.
  */
 async function recordCodeCache(): Promise<void> {
-  const cli = join(packageRoot(), 'dist', 'cli.js');
+  const cli = join(packageRoot(), 'dist', 'cli.cjs');
   if (existsSync(codeCacheFile(join(packageRoot(), 'dist', 'io-thread.cjs'))) || !Kvm.exists()) return;
   const child = spawn(process.execPath, [cli, 'boot', '--accel', 'kvm', '--run', 'true', '--timeout', '3'], {
     stdio: 'ignore',

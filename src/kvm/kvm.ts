@@ -119,9 +119,14 @@ export class Kvm implements Disposable {
 
   /** KVM_CREATE_VM. @throws KvmUnavailableError when the kernel has no room or no hardware for it */
   createVm(): Vm {
-    const fd = ioctl(this.fd, KVM.CREATE_VM.request, 0);
+    let fd = -1;
+    let errno = 0;
+    do {
+      fd = ioctl(this.fd, KVM.CREATE_VM.request, 0);
+      errno = fd < 0 ? lastErrno() : 0;
+      // A signal met it: a profiler's, a terminal's.
+    } while (errno === constants.errno.EINTR);
     if (fd < 0) {
-      const errno = lastErrno();
       const cause = new SystemError(KVM.CREATE_VM.name, '', errno);
       if (errno === constants.errno.EBUSY) {
         throw new KvmUnavailableError('another hypervisor holds the processor’s virtualization extensions', {

@@ -96,7 +96,7 @@ const L1_OVERHEAD_MIB = 1024;
 /** Runs this very tvmm with `args` in a lab, e.g. `['boot', '--accel', 'kvm']`. As {@link runInLab}. */
 export async function runTvmmInLab(args: readonly string[], options: RunTvmmInLabOptions): Promise<number> {
   const { guestMemoryMiB, ...rest } = options;
-  const argv = [process.execPath, join(packageRoot(), 'dist/cli.js'), ...args];
+  const argv = [process.execPath, join(packageRoot(), 'dist/cli.cjs'), ...args];
   return await runInLab(argv, { ...rest, memoryMiB: Math.max(2048, guestMemoryMiB + L1_OVERHEAD_MIB) });
 }
 

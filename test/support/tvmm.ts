@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { packageRoot } from 'tvmm';
 
 /** The built command line. */
-export const CLI = join(packageRoot(), 'dist/cli.js');
+export const CLI = join(packageRoot(), 'dist/cli.cjs');
 
 /** What became of a `tvmm`. */
 export interface Outcome {

@@ -17,7 +17,7 @@ const MIN_LAB_MIB = 2048;
 /** Boots in the lab; resolves to the exit status. @throws TvmmError */
 export async function bootInLab(request: BootRequest, files: GuestFiles): Promise<number> {
   const drives: DriveConfig[] = [...(files.rootfs === undefined ? [] : [files.rootfs]), ...request.drives];
-  const devices = drives.flatMap((drive, index) => labDisk(drive, index));
+  const disks = drives.map((drive) => ({ path: resolve(drive.path), readOnly: drive.readOnly === true }));
   const inner = drives.map((drive, index) => labPath(drive, index));
   const rootfs = files.rootfs === undefined ? ['--rootfs', 'none'] : ['--rootfs', inner[0]];
   const others = inner.slice(files.rootfs === undefined ? 0 : 1).flatMap((text) => ['--drive', text]);
@@ -37,26 +37,11 @@ export async function bootInLab(request: BootRequest, files: GuestFiles): Promis
     ...(request.json ? ['--json'] : []),
     ...(request.timings ? ['--timings'] : []),
   ];
-  const tvmm = [process.execPath, join(packageRoot(), 'dist/cli.js'), ...args];
+  const tvmm = [process.execPath, join(packageRoot(), 'dist/cli.cjs'), ...args];
   // The lab's machine loads drivers on demand; disks are not there in every lab.
-  const argv =
-    devices.length === 0 ? tvmm : ['/bin/sh', '-c', 'modprobe virtio_blk; exec "$@"', 'sh', ...tvmm];
+  const argv = disks.length === 0 ? tvmm : ['/bin/sh', '-c', 'modprobe virtio_blk; exec "$@"', 'sh', ...tvmm];
   const guestMiB = Math.ceil(request.memory / 2 ** 20);
-  return await runInLab(argv, { devices, memoryMiB: Math.max(MIN_LAB_MIB, guestMiB + OVERHEAD_MIB) });
-}
-
-/** QEMU's arguments for one disk of the lab's machine. */
-function labDisk(drive: DriveConfig, index: number): string[] {
-  const file = resolve(drive.path).replaceAll(',', ',,');
-  const readOnly = drive.readOnly === true ? ',readonly=on' : '';
-  return [
-    ...['-drive', `if=none,id=disk${index},format=raw,discard=unmap,file=${file}${readOnly}`],
-    ...['-device', `virtio-blk-pci,drive=disk${index},serial=${labSerial(index)}`],
-  ];
-}
-
-function labSerial(index: number): string {
-  return `tvmm-disk${index}`;
+  return await runInLab(argv, { disks, memoryMiB: Math.max(MIN_LAB_MIB, guestMiB + OVERHEAD_MIB) });
 }
 
 /** The disk as the tvmm in the lab names it. The lab's machine has no other disks, and they come up in order. */
