@@ -158,6 +158,7 @@ describe.skipIf(noLab !== undefined)('a lab of its own', () => {
     const streams = { stdin: Readable.from([bytes.subarray(0, 1000), bytes.subarray(1000)]), stdout, stderr };
     const status = await runInLab(['sh', '-c', 'cat; echo to-stderr >&2; exit 3'], {
       memoryMiB: 512,
+      cpus: 1,
       streams,
     });
     stdout.end();

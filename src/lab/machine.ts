@@ -32,6 +32,13 @@ const MAX_CPUS = 64;
 export const PORT_FD = { control: 3, stdin: 4, stdout: 5, stderr: 6, monitor: 7 } as const;
 export type PortName = keyof typeof PORT_FD;
 
+/** A disk image of the host as a virtio disk of L1: /dev/vda and so on, once L1 has loaded virtio_blk. */
+export interface LabDisk {
+  /** Absolute path of a raw image or a block device. */
+  readonly path: string;
+  readonly readOnly?: boolean;
+}
+
 /** Everything that the command line names. */
 export interface QemuInputs {
   readonly machine: LabMachine;
@@ -43,6 +50,8 @@ export interface QemuInputs {
   readonly ports: readonly PortName[];
   /** Where the state of a parked L1 is, to continue from instead of booting (template.ts). */
   readonly state?: string;
+  /** `placeholder`: a disk of which a template knows only that it will be there. */
+  readonly disks?: readonly (LabDisk | 'placeholder')[];
   /** Further QEMU arguments: devices for L1. */
   readonly devices?: readonly string[];
 }
@@ -103,9 +112,22 @@ export function qemuArguments(inputs: QemuInputs): string[] {
   for (const [name, number] of Object.entries(PORT)) {
     args.push('-device', `virtserialport,chardev=${name},nr=${number},name=tvmm.${name}`);
   }
+  for (const [index, disk] of (inputs.disks ?? []).entries()) args.push(...diskArguments(disk, index));
   if (inputs.ports.includes('monitor')) args.push('-mon', 'chardev=monitor,mode=control');
   if (inputs.state !== undefined) args.push('-incoming', `exec:cat ${shellQuote(inputs.state)}`);
   return [...args, ...(inputs.devices ?? [])];
+}
+
+/** What L1 sees of a disk before it loads the driver is the same for every image. */
+function diskArguments(disk: LabDisk | 'placeholder', index: number): string[] {
+  const drive =
+    disk === 'placeholder'
+      ? 'driver=null-co,read-zeroes=on'
+      : `format=raw,discard=unmap,file=${escapeComma(disk.path)}${disk.readOnly === true ? ',readonly=on' : ''}`;
+  return [
+    ...['-drive', `if=none,id=disk${index},${drive}`],
+    ...['-device', `virtio-blk-pci,drive=disk${index},serial=tvmm-disk${index}`],
+  ];
 }
 
 function iommuArguments(iommu: LabIommu): string[] {

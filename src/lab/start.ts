@@ -18,6 +18,7 @@ import {
   checkQemu,
   DEFAULT_LAB_MACHINE,
   findQemu,
+  type LabDisk,
   type LabMachine,
   type PortName,
   qemuArguments,
@@ -29,7 +30,9 @@ import { canBeTemplate, ensureTemplate, type LabParts, type Template } from './t
 export interface LabOptions extends Partial<LabMachine> {
   /** Told what is being prepared: the kernel of L1 may have to be fetched. */
   progress?: Progress;
-  /** Further QEMU arguments: devices for L1. */
+  /** Images of this host as disks of L1, in order: what L1 writes to them stays. */
+  disks?: readonly LabDisk[];
+  /** Further QEMU arguments: other devices for L1. They cost the boot that a template saves. */
   devices?: readonly string[];
   /** `false` boots L1 instead of continuing the copy of a booted one (template.ts); for tests and measurements. */
   template?: boolean;
@@ -103,12 +106,19 @@ async function findParts(options: LabOptions): Promise<LabParts> {
   version.catch(() => {});
   const kernel = await ensureKernel('full', options.progress ?? silent);
   const initramfs = await ensureInitramfs(kernel);
-  return { machine, qemu, qemuVersion: await version, vmlinux: kernel.vmlinux, initramfs };
+  return {
+    machine,
+    qemu,
+    qemuVersion: await version,
+    vmlinux: kernel.vmlinux,
+    initramfs,
+    disks: options.disks ?? [],
+  };
 }
 
 /** The template to start from, if this machine can have one. A template that cannot be made is no reason to fail. */
 async function templateFor(parts: LabParts, options: LabOptions): Promise<Template | undefined> {
-  if (options.template === false || options.devices !== undefined || !canBeTemplate(parts.machine))
+  if (options.template === false || (options.devices ?? []).length > 0 || !canBeTemplate(parts.machine))
     return undefined;
   try {
     return await ensureTemplate(parts, options);
@@ -134,6 +144,7 @@ async function bringUp(
     initramfs: parts.initramfs.path,
     exchange: folder.path,
     ports: used,
+    disks: parts.disks,
     devices: options.devices,
     state: template?.state,
   });

@@ -14,7 +14,7 @@ import { AgentControl } from './control.js';
 import { LabStartError } from './errors.js';
 import type { LabInitramfs } from './initramfs.js';
 import { SAYS } from './layout.js';
-import { type LabMachine, type PortName, qemuArguments } from './machine.js';
+import { type LabDisk, type LabMachine, type PortName, qemuArguments } from './machine.js';
 import { QemuProcess } from './qemu-process.js';
 import { Monitor } from './qmp.js';
 import { shellQuote } from './shell.js';
@@ -27,6 +27,7 @@ export interface LabParts {
   readonly qemuVersion: string;
   readonly vmlinux: string;
   readonly initramfs: LabInitramfs;
+  readonly disks: readonly LabDisk[];
 }
 
 /** A template in the cache. */
@@ -78,26 +79,25 @@ function files(folder: string): Template {
 
 /** Names everything that the saved state depends on. */
 export function templateKey(parts: LabParts): string {
-  const args = qemuArguments({
-    machine: parts.machine,
-    vmlinux: parts.vmlinux,
-    initramfs: parts.initramfs.path,
-    exchange: '',
-    ports: TEMPLATE_PORTS,
-  });
+  const args = templateArguments(parts, '');
   const inputs = [parts.qemu, parts.qemuVersion, parts.initramfs.key, ...args];
   return createHash('sha256').update(JSON.stringify(inputs)).digest('hex').slice(0, 16);
 }
 
-/** Boots L1 to where it parks, and saves it. */
-async function saveTemplate(parts: LabParts, to: Template, signal?: AbortSignal): Promise<void> {
-  const args = qemuArguments({
+function templateArguments(parts: LabParts, exchange: string): string[] {
+  return qemuArguments({
     machine: parts.machine,
     vmlinux: parts.vmlinux,
     initramfs: parts.initramfs.path,
-    exchange: to.folder,
+    exchange,
     ports: TEMPLATE_PORTS,
+    disks: parts.disks.map(() => 'placeholder'),
   });
+}
+
+/** Boots L1 to where it parks, and saves it. */
+async function saveTemplate(parts: LabParts, to: Template, signal?: AbortSignal): Promise<void> {
+  const args = templateArguments(parts, to.folder);
   await using qemu = new QemuProcess(parts.qemu, args, TEMPLATE_PORTS);
   const kill = () => qemu.kill();
   signal?.addEventListener('abort', kill);
