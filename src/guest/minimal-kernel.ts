@@ -206,9 +206,7 @@ async function build(tree: string, target: string, progress: Progress): Promise<
   await make([`-j${jobs}`, 'bzImage'], (line) => {
     if (!/^ {2}(CC|AS|LD|AR) /.test(line) || ++files % 100 !== 0) return;
     const minutes = ((Date.now() - started) / 60_000).toFixed(1);
-    progress(
-      `compiling the minimal kernel: ${files} files, ${minutes} min, ${jobs} jobs (some 1,700 files in all)`,
-    );
+    progress(`compiling the minimal kernel: ${files} of some 2,000 files, ${minutes} min, ${jobs} jobs`);
   });
   const compiled = join(tree, 'arch/x86/boot');
   // The kernel's own stripped vmlinux, the one that the bzImage carries; notes and program headers are in it.
