@@ -147,6 +147,9 @@ export const syscall = declare<
   (number: number, a: number, b: number, c: number, d: number, e: number, f: number) => number
 >('syscall', 'int64_t', ['long', 'long', 'long', 'long', 'long', 'long', 'long']);
 
+/** Ends the process at once: no exit handlers, no thread is waited for. stdout and stderr have no buffer of ours on Linux. */
+export const exitNow = declare<(status: number) => never>('_exit', 'void', ['int']);
+
 /** errno of this thread's last foreign call. */
 export function lastErrno(): number {
   return koffi.errno();

@@ -100,8 +100,6 @@ export function buildMachine(
 
   const vcpus = createVcpus(kvm, vm, config, plan, cleanup);
   timeline.mark('vcpus');
-  // Undone first: nothing may touch guest memory or the disks once they are being released.
-  cleanup.defer(() => void devices.serial.flush(true));
   const startIo = virtioCount(tree) === 0 ? undefined : () => startIoThread(devices, cleanup);
   return {
     vm,

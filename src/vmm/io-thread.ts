@@ -13,4 +13,5 @@ port.once('message', (start: MachineView | Quit) => {
   const post = (message: ThreadMessage) => port.postMessage(message);
   const devices = attachDevices(start, (request) => post({ type: 'request', request }));
   runIo(devices, (message) => post({ type: 'log', message }));
+  post({ type: 'io-ended' });
 });

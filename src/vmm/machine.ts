@@ -30,6 +30,11 @@ const KICK_INTERVAL_MS = 20;
 export class Machine implements AsyncDisposable {
   /** Resolves (never rejects) when the machine is over and everything it held is released. */
   readonly ended: Promise<MachineEnd>;
+  /**
+   * Resolves (never rejects) before {@link ended}: nothing of the guest runs any more, its output and its disks are complete. A process
+   * that has nothing else to do may exit now and leave the rest to the kernel, which is quicker.
+   */
+  readonly quiet: Promise<MachineEnd>;
   readonly config: CompleteConfig;
   readonly timeline: Timeline;
   /** Called with what a thread wants logged. */
@@ -41,6 +46,9 @@ export class Machine implements AsyncDisposable {
   readonly #views: RunView[];
   readonly #exitGuard = () => this.#kick(Request.Stop);
   #resolveEnded: (end: MachineEnd) => void = () => {};
+  #resolveQuiet: (end: MachineEnd) => void = () => {};
+  /** Resolves when the I/O thread has finished what was in flight. */
+  #ioEnded: Promise<void> | undefined;
   #end: MachineEnd | undefined;
   /** vCPU threads that have not ended; undefined before {@link start}. */
   #alive: number | undefined;
@@ -54,6 +62,9 @@ export class Machine implements AsyncDisposable {
     this.#views = this.#parts.vcpus.map((vcpu) => new RunView(vcpu.run));
     this.ended = new Promise((resolve) => {
       this.#resolveEnded = resolve;
+    });
+    this.quiet = new Promise((resolve) => {
+      this.#resolveQuiet = resolve;
     });
   }
 
@@ -116,6 +127,10 @@ export class Machine implements AsyncDisposable {
     const io = startIo?.();
     if (io !== undefined) {
       this.#listen(io, 'the I/O thread', () => {});
+      this.#ioEnded = new Promise((resolve) => {
+        io.on('message', (message: ThreadMessage) => message.type === 'io-ended' && resolve());
+        io.once('exit', () => resolve());
+      });
       io.postMessage(view);
     }
     this.timeline.mark('start');
@@ -136,7 +151,7 @@ export class Machine implements AsyncDisposable {
   #hear(message: ThreadMessage): void {
     if (message.type === 'log') this.onLog(message.message);
     else if (message.type === 'request') this.#requested(message.request);
-    else {
+    else if (message.type === 'ended') {
       const { index, end } = message;
       const error = errorOfEnd(index, end);
       if (error !== undefined) this.#finishWith({ reason: 'failed', error });
@@ -191,6 +206,11 @@ export class Machine implements AsyncDisposable {
     this.#end = end;
     const firstEntry = this.#controls[0].firstEntry;
     if (firstEntry !== 0) this.timeline.markAt('first instruction', firstEntry);
+    const { devices } = this.#parts;
+    devices.io.request('stopped');
+    await this.#ioEnded;
+    devices.serial.flush(true);
+    this.#resolveQuiet(end);
     try {
       await this.#cleanup.run();
     } catch (cause) {

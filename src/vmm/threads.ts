@@ -34,7 +34,9 @@ export interface VcpuThreadStart extends MachineView {
 export type ThreadMessage =
   | { type: 'request'; request: MachineRequest }
   | { type: 'ended'; index: number; end: VcpuEnd }
-  | { type: 'log'; message: string };
+  | { type: 'log'; message: string }
+  /** The I/O thread has let go of guest memory and disks. */
+  | { type: 'io-ended' };
 
 /** Bundles of threads: siblings of the running module in dist/, or dist/ of the package when running from sources. */
 function distFolder(): string {

@@ -4,7 +4,9 @@
 import { FileSource } from '../../boot/source.js';
 import { DiskImage } from '../../devices/virtio/disk-image.js';
 import { ramLayout } from '../../memory/layout.js';
+import { WRITE_CODE_CACHE } from '../../sys/code-cache.js';
 import { TvmmError } from '../../sys/errors.js';
+import { exitNow } from '../../sys/libc.js';
 import { kvmUsability } from '../accel.js';
 import { Timeline } from '../timeline.js';
 import type { BootReport } from './native.js';
@@ -50,9 +52,14 @@ async function boot(request: BootRequest, accel: Accel): Promise<number> {
     return await bootInLab(request, files);
   }
   const { bootNative } = await import('./native.js');
-  const report = await bootNative(request, files, timeline);
-  print(request, report);
-  return report.status;
+  let status = 0;
+  await bootNative(request, files, timeline, (report) => {
+    print(request, report);
+    status = report.status;
+    // Taking down threads and guest memory is the kernel's work anyway, and it does it sooner.
+    if (process.env[WRITE_CODE_CACHE] === undefined) exitNow(status);
+  });
+  return status;
 }
 
 /** Opens and closes what the user named: a misspelt path must not wait for the default guest to be built. */

@@ -40,15 +40,19 @@ const STATUS_SIGPIPE = 128 + constants.signals.SIGPIPE;
 /** A captured stream longer than this ends the capture. */
 const CAPTURE_LIMIT = 64 * 2 ** 20;
 
+/** Takes the report as soon as nothing of the guest runs any more. It may end the process. */
+export type Finish = (report: BootReport) => void;
+
 /** Boots and stays until the machine is over. @throws TvmmError: the machine could not be made, or failed */
 export async function bootNative(
   request: BootRequest,
   files: GuestFiles,
   timeline: Timeline,
-): Promise<BootReport> {
+  finish: Finish,
+): Promise<void> {
   return request.run === undefined
-    ? runConsole(request, files, timeline)
-    : runCommand(request, request.run, files, timeline);
+    ? runConsole(request, files, timeline, finish)
+    : runCommand(request, request.run, files, timeline, finish);
 }
 
 /** The signals that end a machine, caught from before there is one: none may find the terminal raw and nobody listening. */
@@ -93,7 +97,7 @@ async function untilEnd(
   try {
     machine.start();
     signals.onReceived(() => void machine.stop());
-    const end = await machine.ended;
+    const end = await machine.quiet;
     if (timedOut && end.reason === 'stopped') {
       throw new MachineError(
         `the guest was still running after ${(request.timeoutMs ?? 0) / 1000} s and was stopped`,
@@ -120,14 +124,19 @@ function report(machine: Machine, end: MachineEnd, status: number): BootReport {
   return { status, end: end.reason, timings: machine.timeline.steps(), exits };
 }
 
-async function runConsole(request: BootRequest, files: GuestFiles, timeline: Timeline): Promise<BootReport> {
+async function runConsole(
+  request: BootRequest,
+  files: GuestFiles,
+  timeline: Timeline,
+  finish: Finish,
+): Promise<void> {
   using signals = new EndingSignals();
   // With --json stdout belongs to the report.
   const serialFd = request.json ? 2 : 1;
   await using machine = await Machine.create({ ...machineConfig(request, files), serialFd }, timeline);
   for (const warning of machine.warnings) process.stderr.write(`tvmm: ${warning}\n`);
   machine.onLog = (message) => process.stderr.write(`tvmm: ${message}\r\n`);
-  using _input = attachInput(machine, process.stdin, () => void machine.stop());
+  using input = attachInput(machine, process.stdin, () => void machine.stop());
   // A guest does not know of pipes: without its reader it would run on for ever.
   const watch = setInterval(() => {
     if (machine.serialBroken) void machine.stop();
@@ -135,7 +144,8 @@ async function runConsole(request: BootRequest, files: GuestFiles, timeline: Tim
   try {
     const { end, signal } = await untilEnd(machine, request, signals);
     const left = end.reason === 'stopped' && machine.serialBroken;
-    return report(machine, end, signal === undefined ? (left ? STATUS_SIGPIPE : 0) : 128 + signal);
+    input[Symbol.dispose]();
+    finish(report(machine, end, signal === undefined ? (left ? STATUS_SIGPIPE : 0) : 128 + signal));
   } finally {
     clearInterval(watch);
   }
@@ -178,7 +188,8 @@ async function runCommand(
   command: string,
   files: GuestFiles,
   timeline: Timeline,
-): Promise<BootReport> {
+  finish: Finish,
+): Promise<void> {
   using signals = new EndingSignals();
   await using cleanup = new Cleanup();
   const pipe = (name: string) => {
@@ -213,10 +224,10 @@ async function runCommand(
   const { end, signal } = await untilEnd(machine, request, signals);
   for (const { writer } of [serial, control, ...Object.values(captured ?? {})]) writer[Symbol.dispose]();
   const status = signal === undefined ? exitStatus(control.reader, end, tail.text()) : 128 + signal;
-  return {
+  finish({
     ...report(machine, end, status),
     ...(streams && { stdout: await streams.stdout.text(), stderr: await streams.stderr.text() }),
-  };
+  });
 }
 
 /** The control port's one line: `exit N`, or `error SENTENCE`. @throws GuestError when the command did not run to its end */
