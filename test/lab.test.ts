@@ -170,6 +170,23 @@ describe.skipIf(noLab !== undefined)('a lab of its own', () => {
     expect(leftovers()).toEqual([]);
   });
 
+  it('loses no output to a reader that is slower than the command', async () => {
+    const stdout = new PassThrough({ highWaterMark: 1024 });
+    let taken = 0;
+    const reading = (async () => {
+      for await (const chunk of stdout) {
+        taken += chunk.length;
+        if (taken < 1024 * 1024) await new Promise((later) => setTimeout(later, 30));
+      }
+    })();
+    const streams = { stdin: Readable.from([]), stdout, stderr: new PassThrough() };
+    const command = ['head', '-c', '6000000', '/dev/zero'];
+    expect(await runInLab(command, { memoryMiB: 512, cpus: 1, streams })).toBe(0);
+    stdout.end();
+    await reading;
+    expect(taken).toBe(6_000_000);
+  });
+
   it('dies with its parent, even when that is killed', async () => {
     const script = `
       import { Lab } from './src/lab/lab.ts';

@@ -97,9 +97,16 @@ mkdir -p $state
 
 say() { echo "$*" >&3; }
 
-# finish_streams PIDS: wait for the readers of a job's streams, not forever.
+# finish_streams PIDS: wait for the readers of a job's streams. A process that the job left behind may hold a stream open: a reader
+# that then only waits for more is ended. One that cannot write, since the host is slow to take it, is waited for.
 finish_streams() {
-  ( sleep ${STREAM_GRACE_SECONDS}; kill "$@" ) 2>/dev/null &
+  (
+    sleep ${STREAM_GRACE_SECONDS}
+    for reader in "$@"; do
+      while [ -d /proc/$reader ] && [ "$(cat /proc/$reader/wchan)" != pipe_read ]; do sleep 0.2; done
+      kill $reader
+    done
+  ) 2>/dev/null &
   wait "$@"
   kill $! 2>/dev/null
 }

@@ -77,6 +77,7 @@ export function kernelCommandLine(): string {
   return [
     'console=ttyS0',
     'quiet',
+    // A loaded host makes the watchdog distrust the TSC; the HPET that it falls back to is an exit to QEMU a reading.
     'tsc=reliable',
     'no_timer_check',
     'nowatchdog',

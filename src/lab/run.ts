@@ -8,7 +8,6 @@ import { constants } from 'node:os';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import type { ReadStream, WriteStream } from 'node:tty';
-import { packageRoot } from '../sys/package-root.js';
 import { JOBS_FOLDER, STREAM_JOB } from './layout.js';
 import { MarkFinder, randomMark } from './mark.js';
 import { rawTerminal } from './raw-terminal.js';
@@ -39,8 +38,6 @@ export interface RunInLabOptions extends LabOptions {
 const ENDING: readonly NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP'];
 /** The status of a command whose reader has gone away, as shells report SIGPIPE. */
 const STATUS_SIGPIPE = 128 + constants.signals.SIGPIPE;
-/** How long the end of the output may lag behind the exit status. */
-const MARK_TIMEOUT_MS = 10_000;
 
 /**
  * Runs `argv` as root in a fresh lab and resolves to its exit status (128 + n after signal n; 126 and 127 as shells do).
@@ -84,22 +81,6 @@ export async function runInLab(argv: readonly string[], options: RunInLabOptions
   }
 }
 
-/** Options of {@link runTvmmInLab}. */
-export interface RunTvmmInLabOptions extends Omit<RunInLabOptions, 'memoryMiB'> {
-  /** RAM of the guest that tvmm will run there, in MiB: L1 gets that and what it needs itself. */
-  guestMemoryMiB: number;
-}
-
-/** What L1's kernel, its root's overlay and Node need beside a guest's memory, in MiB. */
-const L1_OVERHEAD_MIB = 1024;
-
-/** Runs this very tvmm with `args` in a lab, e.g. `['boot', '--accel', 'kvm']`. As {@link runInLab}. */
-export async function runTvmmInLab(args: readonly string[], options: RunTvmmInLabOptions): Promise<number> {
-  const { guestMemoryMiB, ...rest } = options;
-  const argv = [process.execPath, join(packageRoot(), 'dist/cli.cjs'), ...args];
-  return await runInLab(argv, { ...rest, memoryMiB: Math.max(2048, guestMemoryMiB + L1_OVERHEAD_MIB) });
-}
-
 /** Connects the caller's streams with the command's, and waits for its end. */
 async function stream(
   lab: StartedLab,
@@ -123,7 +104,8 @@ async function stream(
   stdin.once('error', () => input.end());
   try {
     const status = await lab.control.stream(STREAM_JOB, tty ? 'tty' : 'pipe', mark, size());
-    await within(MARK_TIMEOUT_MS, Promise.all(outputs));
+    // The agent has written the marks by now; they come as fast as the caller takes what stands before them.
+    await Promise.all(outputs);
     return status;
   } finally {
     stdout.off('resize', resized);
@@ -159,13 +141,4 @@ function release(stdin: LabStreams['stdin'], port: Writable): void {
   stdin.pause();
   // A file as stdin has no unref, and needs none.
   if (stdin === process.stdin) process.stdin.unref?.();
-}
-
-async function within(ms: number, wanted: Promise<unknown>): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, ms);
-  });
-  await Promise.race([wanted, late]);
-  clearTimeout(timer);
 }
