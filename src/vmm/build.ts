@@ -152,7 +152,7 @@ function loadGuest(
   return loadKernel(memory, {
     kernel: files.kernel,
     initrd: files.initrd,
-    cmdline: flat === undefined ? kernelCmdline(config) : config.cmdline,
+    cmdline: flat === undefined ? kernelCmdline(config, mmioDevices) : config.cmdline,
     protocol: flat === undefined ? config.protocol : 'flat',
     flat,
     acpiRsdp,

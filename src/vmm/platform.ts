@@ -7,6 +7,7 @@ import {
   LINUX_DEFAULT_PARAMS,
   type MemoryMapEntry,
   mergeCmdline,
+  splitCmdline,
   virtioMmioParam,
 } from '../boot/index.js';
 import { RESET_PORT, RESET_VALUE, SLEEP_CONTROL_PORT, SLEEP_STATUS_PORT } from '../devices/acpi-pm.js';
@@ -67,15 +68,15 @@ export function memoryMap(config: CompleteConfig, ranges: readonly RamRange[]): 
   return buildMemoryMap(ranges, ecam);
 }
 
-/** The kernel's command line: our defaults, virtio-mmio devices for kernels that look there, and the user's words, which win. */
-export function kernelCmdline(config: CompleteConfig): string {
-  return mergeCmdline(
-    [...LINUX_DEFAULT_PARAMS, ...(config.transport === 'mmio' ? ['pci=off'] : [])],
-    config.cmdline,
-  );
-}
-
-/** `virtio_mmio.device=` items, for kernels that have the parameter and no ACPI. */
-export function virtioMmioParams(count: number): string[] {
-  return Array.from({ length: count }, (_, index) => virtioMmioParam(virtioMmioWindow(index)));
+/**
+ * The kernel's command line: our defaults and the user's words, which win. A kernel finds virtio-mmio devices through ACPI; where the user
+ * switches that off they are named here (CONFIG_VIRTIO_MMIO_CMDLINE_DEVICES), since a device that is named twice is found twice.
+ */
+export function kernelCmdline(config: CompleteConfig, virtioMmio: number): string {
+  const noAcpi = splitCmdline(config.cmdline).params.includes('acpi=off');
+  const devices = noAcpi
+    ? Array.from({ length: virtioMmio }, (_, index) => virtioMmioParam(virtioMmioWindow(index)))
+    : [];
+  const transport = config.transport === 'mmio' ? ['pci=off', ...devices] : [];
+  return mergeCmdline([...LINUX_DEFAULT_PARAMS, ...transport], config.cmdline);
 }
