@@ -95,7 +95,8 @@ export function qemuArguments(inputs: QemuInputs): string[] {
   const args = [
     // The kernel looks at every device that is there: leave out what L1 has no use for.
     ...['-M', 'q35,sata=off,smbus=off'],
-    ...['-accel', 'tcg,thread=multi,tb-size=256'],
+    // Room for the translations of V8 and of a nested kernel; pages that are not used cost nothing.
+    ...['-accel', 'tcg,thread=multi,tb-size=1024'],
     ...['-cpu', 'max,+svm,+npt,-erms,-fsrm'],
     ...['-m', `${machine.memoryMiB}`, '-smp', `${machine.cpus}`],
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
