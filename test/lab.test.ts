@@ -170,6 +170,16 @@ describe.skipIf(noLab !== undefined)('a lab of its own', () => {
     expect(leftovers()).toEqual([]);
   });
 
+  it('shares no random numbers with another copy of the same booted machine', async () => {
+    const drawn: string[] = [];
+    for (let copy = 0; copy < 2; copy++) {
+      await using lab = await Lab.start({ memoryMiB: 512, cpus: 1 });
+      drawn.push((await lab.exec(['cat', '/proc/sys/kernel/random/uuid'])).stdout);
+    }
+    expect(drawn[0]).toMatch(/^[0-9a-f-]{36}\n$/);
+    expect(drawn[0]).not.toBe(drawn[1]);
+  });
+
   it('loses no output to a reader that is slower than the command', async () => {
     const stdout = new PassThrough({ highWaterMark: 1024 });
     let taken = 0;

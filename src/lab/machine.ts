@@ -105,6 +105,8 @@ export function qemuArguments(inputs: QemuInputs): string[] {
     ...iommuArguments(machine.iommu),
     ...['-virtfs', share('/', MOUNT_TAG.root, 'readonly=on,multidevs=remap')],
     ...['-virtfs', share(inputs.exchange, MOUNT_TAG.exchange, 'multidevs=remap')],
+    // Tells a clone's kernel that it is one: its random numbers must not be the template's.
+    ...['-device', 'vmgenid,guid=auto'],
     ...['-device', 'virtio-serial-pci'],
   ];
   for (const [name, fd] of Object.entries(PORT_FD)) {
