@@ -119,6 +119,16 @@ export const epollWait = declare<(epfd: number, events: Pointer, max: number, ti
   'int',
   ['int', 'void *', 'int', 'int'],
 );
+export const tcgetattr = declare<(fd: number, termios: Pointer) => number>('tcgetattr', 'int', [
+  'int',
+  'void *',
+]);
+export const tcsetattr = declare<(fd: number, actions: number, termios: Pointer) => number>(
+  'tcsetattr',
+  'int',
+  ['int', 'int', 'void *'],
+);
+export const cfmakeraw = declare<(termios: Pointer) => void>('cfmakeraw', 'void', ['void *']);
 /** At most 256 bytes come at once and whole; more may be cut short by a signal (getrandom(2)). */
 export const getrandom = declare<(buffer: Pointer, length: number, flags: number) => number>(
   'getrandom',

@@ -81,16 +81,14 @@ test('a pipe has no escape key: its bytes are data', async () => {
 
 test('a terminal is raw while it is attached and as it was afterwards, and its escape key quits', async () => {
   const modes: boolean[] = [];
-  const input = Object.assign(new PassThrough(), {
-    isTTY: true as const,
-    setRawMode(this: never, mode: boolean) {
-      modes.push(mode);
-      return this;
-    },
-  });
+  const makeRaw = () => {
+    modes.push(true);
+    return { [Symbol.dispose]: () => void modes.push(false) };
+  };
+  const input = Object.assign(new PassThrough(), { isTTY: true as const });
   let quits = 0;
   {
-    using _attached = attachInput(new FakeMachine(100), input, () => quits++);
+    using _attached = attachInput(new FakeMachine(100), input, () => quits++, makeRaw);
     input.write(Buffer.from([A, X]));
     await until(() => quits === 1);
     expect(modes).toEqual([true]);

@@ -2,7 +2,7 @@
  * Joins a terminal or a pipe to a machine's serial console. On a terminal keys go to the guest as they are (raw mode), except for the escape
  * key Ctrl-A: `x` ends the machine, another Ctrl-A sends one, anything else goes through with it.
  */
-import type { ReadStream } from 'node:tty';
+import { rawTerminal } from '../../sys/raw-terminal.js';
 import type { Machine } from '../machine.js';
 
 const CTRL_A = 0x01;
@@ -30,17 +30,19 @@ export class EscapeFilter {
   }
 }
 
-type Input = NodeJS.ReadableStream & Partial<Pick<ReadStream, 'isTTY' | 'setRawMode'>>;
+type Input = NodeJS.ReadableStream & { isTTY?: boolean; fd?: number };
 
 /**
  * Feeds `input` to the serial console until it is disposed.
  *
  * @param onQuit the user pressed the escape sequence
+ * @param makeRaw puts the terminal into raw mode until it is disposed
  */
 export function attachInput(
   machine: Pick<Machine, 'writeSerial'>,
   input: Input,
   onQuit: () => void,
+  makeRaw: (fd: number) => Disposable = rawTerminal,
 ): Disposable {
   const filter = input.isTTY === true ? new EscapeFilter() : undefined;
   let pending: Uint8Array = new Uint8Array();
@@ -61,14 +63,14 @@ export function attachInput(
     input.pause();
     if (timer === undefined) feed();
   };
-  if (input.isTTY === true) input.setRawMode?.(true);
+  const raw = input.isTTY === true ? makeRaw(input.fd ?? 0) : undefined;
   input.on('data', onData);
   return {
     [Symbol.dispose]() {
       clearTimeout(timer);
       input.off('data', onData);
       input.pause();
-      if (input.isTTY === true) input.setRawMode?.(false);
+      raw?.[Symbol.dispose]();
     },
   };
 }

@@ -1,0 +1,23 @@
+/**
+ * Raw mode for a terminal that passes everything through in both directions (termios(3), cfmakeraw). Node's own raw mode keeps
+ * translating newlines on output, which garbles full-screen programs of a guest.
+ */
+import { cfmakeraw, check, tcgetattr, tcsetattr } from './libc.js';
+
+/** struct termios of glibc has 60 bytes on x86-64. */
+const TERMIOS_SIZE = 60;
+const TCSANOW = 0;
+
+/** Makes the terminal raw; disposing gives it back as it was. @throws SystemError (ENOTTY) */
+export function rawTerminal(fd: number): Disposable {
+  const before = new Uint8Array(TERMIOS_SIZE);
+  check(tcgetattr(fd, before), 'tcgetattr', `fd ${fd}`);
+  const raw = before.slice();
+  cfmakeraw(raw);
+  check(tcsetattr(fd, TCSANOW, raw), 'tcsetattr', `fd ${fd}`);
+  return {
+    [Symbol.dispose]() {
+      tcsetattr(fd, TCSANOW, before);
+    },
+  };
+}
