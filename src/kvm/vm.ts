@@ -52,6 +52,8 @@ export class Vm implements Disposable {
   readonly #owned: boolean;
   /** Reused by setIrqLine: no allocation on an interrupt. */
   readonly #irqLevel = new Uint32Array(2);
+  /** Reused by signalMsi. */
+  readonly #msi = new StructView(s.KvmMsi);
 
   constructor(file: FileDescriptor, owned = true) {
     this.#file = file;
@@ -185,11 +187,8 @@ export class Vm implements Disposable {
 
   /** Sends a message-signalled interrupt now. */
   signalMsi(addressLow: number, addressHigh: number, data: number): void {
-    const msi = new StructView(s.KvmMsi)
-      .set('address_lo', addressLow)
-      .set('address_hi', addressHigh)
-      .set('data', data);
-    this.#call(KVM.SIGNAL_MSI, msi.bytes);
+    this.#msi.set('address_lo', addressLow).set('address_hi', addressHigh).set('data', data);
+    this.#call(KVM.SIGNAL_MSI, this.#msi.bytes);
   }
 
   /** KVM_ENABLE_CAP with its first argument. */

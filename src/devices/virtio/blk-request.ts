@@ -4,6 +4,7 @@
  */
 import type { GuestRam } from '../../memory/types.js';
 import type { DescriptorChain } from './queue.js';
+import { RamMap } from './ram-map.js';
 
 /** Feature bits (section 5.2.3). */
 export const VIRTIO_BLK_F = {
@@ -60,14 +61,32 @@ export const ID_SIZE = 20;
 
 /** Fields of up to 16 bytes out of a chain's readable part, however it is split. Made once. */
 export class ChainReader {
-  readonly #bytes = new Uint8Array(HEADER_SIZE);
-  readonly #view = new DataView(this.#bytes.buffer);
+  readonly #words = new Uint32Array(HEADER_SIZE / 4);
+  readonly #bytes = new Uint8Array(this.#words.buffer);
+  readonly #map: RamMap;
 
-  constructor(readonly ram: GuestRam) {}
+  constructor(readonly ram: GuestRam) {
+    this.#map = RamMap.of(ram);
+  }
 
   /** Copies 16 bytes from `skip` on; false when the readable part is shorter. */
   load(chain: DescriptorChain, skip: number): boolean {
     if (chain.readableBytes < skip + HEADER_SIZE) return false;
+    return (skip === 0 && this.#loadWhole(chain.addresses[0], chain.lengths[0])) || this.#gather(chain, skip);
+  }
+
+  /** What every driver does: the header is a buffer of its own, aligned. */
+  #loadWhole(gpa: number, length: number): boolean {
+    if (length < HEADER_SIZE) return false;
+    const direct = this.#map.wordsAt(gpa, HEADER_SIZE);
+    if (direct === undefined) return false;
+    const from = (gpa - direct.gpa) / 4;
+    const { words } = direct;
+    for (let i = 0; i < HEADER_SIZE / 4; i++) this.#words[i] = words[from + i];
+    return true;
+  }
+
+  #gather(chain: DescriptorChain, skip: number): boolean {
     let at = 0;
     let before = skip;
     for (let i = 0; i < chain.readable && at < HEADER_SIZE; i++) {
@@ -83,8 +102,9 @@ export class ChainReader {
     return true;
   }
 
+  /** @param offset a multiple of 4 */
   u32(offset: number): number {
-    return this.#view.getUint32(offset, true);
+    return this.#words[offset >>> 2];
   }
 
   /** Rounded above 2^53, where it is out of every range anyway. */
