@@ -2,7 +2,7 @@
  * What a virtio disk gives a guest: tvmm against QEMU's q35 with virtio-blk, an iothread and io_uring, on the same image, kernel, initrd and
  * memory, in turns, in one lab (or on this machine, where its KVM runs stock kernels).
  *
- *     node dist/bench/blk.js [--rounds 9] [--seconds 2] [--store ext4|tmpfs]
+ *     node dist/bench/blk.js [--rounds 9] [--seconds 2] [--store ext4|tmpfs|overlay]
  *
  * The guest is a kernel, the drivers and firmware/blk-load.c, which asks for direct I/O at a fixed depth for so many seconds of the guest's
  * clock. Both guests are booted once and then get each load in turn, so that a busy machine troubles both alike.
@@ -22,8 +22,12 @@ const MEMORY_MIB = 256;
 /** Lies in the page cache as a whole. */
 const IMAGE_MIB = 64;
 
-/** Run as `sh -c SCRIPT sh FOLDER`: the image, full of data so that no read meets a hole. */
-const MAKE_IMAGE = `mkdir -p "$1" && dd if=/dev/zero of="$1/tvmm.img" bs=1M count=${IMAGE_MIB} status=none &&
+/** Where the images may lie, in the lab: its root is an overlay whose upper layer is a tmpfs. */
+const STORES = { ext4: '/blk-store', tmpfs: '/dev/shm/blk', overlay: '/tmp/blk' };
+type Store = keyof typeof STORES;
+
+/** Run as `sh -c SCRIPT sh FOLDER`: the images, full of data so that no read meets a hole. */
+const MAKE_IMAGES = `mkdir -p "$1" && dd if=/dev/zero of="$1/tvmm.img" bs=1M count=${IMAGE_MIB} status=none &&
 cp "$1/tvmm.img" "$1/qemu.img" && sync`;
 /** A file system as a host would have it, on a disk that costs next to nothing: the page cache does the work, as it does on real ones. */
 const MAKE_EXT4 = `modprobe crc32c_generic && modprobe loop && modprobe ext4 && mkdir -p "$1" && truncate -s ${2 * IMAGE_MIB + 64}M /dev/shm/blk-store &&
@@ -35,13 +39,15 @@ async function must(place: BenchPlace, argv: string[]): Promise<string> {
   return stdout;
 }
 
-/** Makes an image for each contestant, since each locks its own; returns their folder. Without the lab there is no `ext4` of our own: it is `beside`, where temporary files are. */
-async function makeImages(place: BenchPlace, store: string, beside: string): Promise<string> {
+/**
+ * Makes an image for each contestant, since each locks its own; returns their folder. Without the lab all stores are one: `beside`, where
+ * temporary files are.
+ */
+async function makeImages(place: BenchPlace, store: Store, beside: string): Promise<string> {
   const inLab = !kvmUsability().usable;
-  const own = inLab ? '/tmp/blk' : join(beside, 'blk');
-  const folder = store === 'tmpfs' && inLab ? '/dev/shm/blk' : own;
+  const folder = inLab ? STORES[store] : join(beside, 'blk');
   if (store === 'ext4' && inLab) await must(place, ['sh', '-c', MAKE_EXT4, 'sh', folder]);
-  await must(place, ['sh', '-c', MAKE_IMAGE, 'sh', folder]);
+  await must(place, ['sh', '-c', MAKE_IMAGES, 'sh', folder]);
   return folder;
 }
 
@@ -95,6 +101,8 @@ async function main(): Promise<void> {
     },
   });
   const { rounds, seconds, store } = values;
+  if (store !== 'ext4' && store !== 'tmpfs' && store !== 'overlay')
+    throw new Error(`--store is ext4, tmpfs or overlay, not ${store}`);
   using display = showProgress();
   const kernel = await ensureKernel('cloud', display.report);
   await using place = await openBench({ memoryMiB: 3072, progress: display.report });
@@ -108,7 +116,23 @@ async function main(): Promise<void> {
   const commands = contestants(kernel.vmlinux, archive, folder);
   display.report(`${rounds} rounds of ${LOADS.length} loads of ${seconds} s, each under tvmm and under QEMU`);
   const script = `exec <"$1"; shift; ${DUEL}`;
-  const text = await must(place, ['sh', '-c', script, 'sh', loads, folder, rounds, ...commands]);
+  // A guest that hangs must not hold the bench for ever; a busy machine may take a few times as long.
+  const limit = 300 + 5 * (Number(rounds) + 1) * LOADS.length * 2 * Number(seconds);
+  const argv = [
+    'timeout',
+    '-k',
+    '5',
+    `${limit}`,
+    'sh',
+    '-c',
+    script,
+    'sh',
+    loads,
+    folder,
+    rounds,
+    ...commands,
+  ];
+  const text = await must(place, argv);
   display[Symbol.dispose]();
   const found = ratesIn(text);
   const summary = LOADS.map((load) => {

@@ -64,7 +64,8 @@ export async function blkInitrd(kernel: KernelFiles): Promise<Buffer> {
 
 /**
  * The referee, run as `sh -c DUEL sh FOLDER ROUNDS TVMM QEMU` with one load a line on its stdin: boots both guests, which then stay, and gives
- * them each load in turn. A guest that waits costs nothing, so the two loads of a pair are neighbours in time. Prints what the guests say,
+ * them each load in turn. A guest that waits costs nothing, so the two loads of a pair are neighbours in time; who
+ * goes first changes. Prints what the guests say,
  * behind the contestant's name. The first round only warms up; it is 0.
  */
 export const DUEL = `
@@ -93,8 +94,9 @@ hear 6 qemu
 round=0
 while [ $round -le $rounds ]; do
   while read -r load; do
+    [ $((round % 2)) = 0 ] || { echo "$load" >&5; hear 6 qemu; }
     echo "$load" >&3; hear 4 tvmm
-    echo "$load" >&5; hear 6 qemu
+    [ $((round % 2)) = 1 ] || { echo "$load" >&5; hear 6 qemu; }
   done <<END
 $loads
 END
