@@ -5,8 +5,10 @@
  * Tools that `npm run setup -- --test` installs are not in here: a test that skips for want of one of those is a failure of the setup.
  */
 import { closeSync, constants, openSync, readdirSync, readFileSync, statSync } from 'node:fs';
-import { constants as os } from 'node:os';
+import { freemem, constants as os } from 'node:os';
 import { dirname } from 'node:path';
+import { cachedMinimalKernel } from '../../src/guest/minimal-kernel.js';
+import { whyNoLab } from '../../src/lab/start.js';
 import { lastErrno, syscall } from '../../src/sys/libc.js';
 import { kvmUsability } from '../../src/vmm/accel.js';
 
@@ -58,6 +60,13 @@ export const NEEDS = {
   },
   hugePages: { reason: 'no free huge pages', present: freeHugePages },
   tun: { reason: 'no /dev/net/tun', present: () => opens('/dev/net/tun') },
+  lab: { reason: 'no lab', present: () => whyNoLab() === undefined },
+  /** For a lab that holds a guest of 5 GiB. */
+  bigMemory: { reason: 'less than 8 GiB of memory are free', present: () => freemem() >= 8 * 2 ** 30 },
+  minimalKernel: {
+    reason: 'the minimal kernel is not built',
+    present: () => cachedMinimalKernel() !== undefined,
+  },
   /** For tests that run tvmm as another user. */
   openCheckout: { reason: 'this checkout is closed to other users', present: openToOthers },
   /** Minutes of work that a plain `npm test` leaves out: `TVMM_SLOW=1 npm test`. */
