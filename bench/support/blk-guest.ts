@@ -64,9 +64,8 @@ export async function blkInitrd(kernel: KernelFiles): Promise<Buffer> {
 
 /**
  * The referee, run as `sh -c DUEL sh FOLDER ROUNDS TVMM QEMU` with one load a line on its stdin: boots both guests, which then stay, and gives
- * them each load in turn. A guest that waits costs nothing, so the two loads of a pair are neighbours in time; who
- * goes first changes. Prints what the guests say,
- * behind the contestant's name. The first round only warms up; it is 0.
+ * them each load in turn. A guest that waits costs nothing, so the two loads of a pair are neighbours in time; who goes first changes.
+ * Prints what the guests say, behind the round's number and the contestant's name. Round 0 only warms up.
  */
 export const DUEL = `
 folder=$1 rounds=$2
