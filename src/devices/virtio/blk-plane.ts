@@ -36,6 +36,12 @@ export interface BlkPlaneOptions {
   readonly aio: Aio;
 }
 
+/**
+ * The driver is interrupted when so many bytes are done, not only at the end of a batch: it then works on them while this thread moves the
+ * next ones.
+ */
+const SIGNAL_BYTES = 64 * 1024;
+
 export class BlkPlane implements DataPlane {
   readonly #host: DataPlaneHost;
   readonly #disk: DiskInfo;
@@ -48,7 +54,11 @@ export class BlkPlane implements DataPlane {
   readonly #starved: Uint8Array;
   /** Queues that something was pushed to since they were last signalled. */
   readonly #pushed: Uint8Array;
+  /** Bytes of the requests that were answered since. */
+  #unsignalled = 0;
   #current = 0;
+  /** The request that is being started does not come alone. */
+  #batched = false;
   #ringFd = -1;
   /** Told when nothing is in flight any more: of a reset or a pause. */
   #idle: (() => void)[] = [];
@@ -105,8 +115,9 @@ export class BlkPlane implements DataPlane {
     for (const done of this.#idle.splice(0)) done();
   }
 
-  /** One interrupt for everything that completed together. */
+  /** One interrupt for everything that completed since the last one. */
   #signal(): void {
+    this.#unsignalled = 0;
     for (let index = 0; index < this.#pushed.length; index++) {
       if (this.#pushed[index] === 0) continue;
       this.#pushed[index] = 0;
@@ -116,6 +127,8 @@ export class BlkPlane implements DataPlane {
 
   /** Serves one chain; false when all slots are taken. */
   #request(queue: Virtqueue, chain: DescriptorChain): boolean {
+    // Asked before a slot is taken: a driver whose index ran away must not keep it.
+    this.#batched = queue.hasAvailable() || this.#io.inFlight > 0;
     const slot = this.#slots.take();
     if (slot < 0) {
       this.#starved[this.#current] = 1;
@@ -178,7 +191,7 @@ export class BlkPlane implements DataPlane {
     this.#slots.op[slot] = op;
     this.#slots.offset[slot] = offset;
     this.#slots.total[slot] = length;
-    this.#io.start(slot);
+    this.#io.start(slot, this.#batched);
     return -1;
   }
 
@@ -238,7 +251,9 @@ export class BlkPlane implements DataPlane {
     // The used length promises that everything before it was written: the status counts only behind complete data.
     queue.push(slots.head[slot], written === slots.writable[slot] - 1 ? written + 1 : written);
     this.#pushed[slots.queue[slot]] = 1;
+    this.#unsignalled += slots.total[slot];
     slots.release(slot);
+    if (this.#unsignalled >= SIGNAL_BYTES) this.#signal();
   }
 
   reset(done: () => void): void {
