@@ -90,7 +90,8 @@ async function stream(
 ): Promise<number> {
   const { stdin, stdout } = streams;
   const input = lab.qemu.port('stdin');
-  const size = () => ({ rows: stdout.rows ?? 24, columns: stdout.columns ?? 80 });
+  // A terminal that was never told its size has 0 by 0.
+  const size = () => ({ rows: stdout.rows || 24, columns: stdout.columns || 80 });
   const resized = () => lab.control.size(size().rows, size().columns);
   const mark = randomMark();
   const outputs = [
