@@ -5,7 +5,8 @@
  * Why not everything through io_uring: the kernel hands buffered writes, and reads on file systems that do not know RWF_NOWAIT, to a worker
  * thread. Measured for 4 KiB at queue depth 1 (ns, native, alone): cached read on ext4 1,000 at once against 2,100 through the ring, on
  * tmpfs 1,500 against 11,700; buffered write on ext4 14,500 against 47,000, on tmpfs 1,500 against 11,000. At depth 32 the ring draws level
- * for cached reads on ext4 (and is a third faster in the lab, where a system call costs more), and stays at 1.6 to 1.8 times the cost elsewhere. What must wait for a disk always goes through the ring.
+ * for cached reads on ext4 (in the lab, where a call out of JavaScript costs more, it seems ahead), and stays at 1.6 to 1.8 times the cost
+ * elsewhere. So only short reads that come together take it there; what must wait for a disk always does.
  */
 import { constants } from 'node:os';
 import { IoUring, IoUringUnavailableError } from '../../sys/io-uring.js';
