@@ -4,8 +4,8 @@
  *
  * Output leaves in bursts: with the FIFO on, bytes are written when 16 have gathered, at a newline, or when the guest looks at any other
  * register, as it must to learn that it may go on. Input waits in a ring in front of the FIFO until the guest is ready for it: it
- * has raised RTS, enabled the interrupt, or never touched the modem control register. So what was typed before a driver starts
- * (and empties the FIFO) is not lost.
+ * has enabled the interrupt, or, as long as it never did, has raised RTS or never touched the modem control register. So what was typed
+ * before a driver starts or between two openings (each empties the FIFO) is not lost.
  */
 import { signalEventfd } from '../sys/eventfd.js';
 import { ByteRing, ringWords } from './byte-ring.js';
@@ -39,7 +39,9 @@ const MCR_WRITTEN = 10;
 const ROOM_WANTED = 11;
 /** The transmitter was seen full: its becoming empty is an event. */
 const OUTPUT_WAS_FULL = 12;
-const INPUT = 13;
+/** The guest has received by interrupt: from then on only that opens the receiver. */
+const RDI_USED = 13;
+const INPUT = 14;
 /** What the transmitter sent to the receiver in loopback. */
 const LOOPED = INPUT + ringWords(INPUT_CAPACITY);
 const OUTPUT = LOOPED + ringWords(R.FIFO_SIZE);
@@ -202,7 +204,8 @@ export class Serial implements BusDevice {
   get #available(): number {
     const r = this.#r;
     if (this.#loopback) return this.#looped.length;
-    const ready = r[MCR_WRITTEN] === 0 || (r[IER] & R.IER_RDI) !== 0 || (r[MCR] & R.MCR_RTS) !== 0;
+    const polls = r[RDI_USED] === 0 && (r[MCR_WRITTEN] === 0 || (r[MCR] & R.MCR_RTS) !== 0);
+    const ready = polls || (r[IER] & R.IER_RDI) !== 0;
     return ready ? this.#input.length : 0;
   }
 
@@ -267,12 +270,14 @@ export class Serial implements BusDevice {
     // Enabling the transmitter's interrupt while it is empty raises it: drivers start sending that way and test for it.
     if ((value & ~r[IER] & R.IER_THRI) !== 0 && this.#canTransmit) r[THRE_PENDING] = 1;
     r[IER] = value;
+    if ((value & R.IER_RDI) !== 0) r[RDI_USED] = 1;
   }
 
   #controlFifos(value: number): void {
     const r = this.#r;
-    const toggled = ((value ^ r[FCR]) & R.FCR_ENABLE) !== 0;
-    if (toggled || (value & R.FCR_CLEAR_RX) !== 0) {
+    // Switching the FIFOs on or off clears them on the chip too. Here what would be in them is still on the line: Linux does it with the
+    // receiver's interrupt enabled, each time a terminal is opened.
+    if ((value & R.FCR_CLEAR_RX) !== 0) {
       (this.#loopback ? this.#looped : this.#input).drop(Math.min(this.#available, R.FIFO_SIZE));
       this.#signalRoom();
     }

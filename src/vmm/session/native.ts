@@ -12,7 +12,7 @@ import { GuestError, MachineError } from '../errors.js';
 import { Machine, type MachineEnd } from '../machine.js';
 import type { Timeline } from '../timeline.js';
 import type { BootRequest } from './request.js';
-import { type GuestFiles, machineConfig } from './resolve.js';
+import { DEFAULT_ROOT_WORD, type GuestFiles, machineConfig } from './resolve.js';
 import { attachInput } from './terminal.js';
 
 /** What a boot came to. */
@@ -37,6 +37,8 @@ const CONSOLE_TAIL = 4096;
 const READER_CHECK_MS = 200;
 /** 128 + SIGPIPE, as any program whose reader left. */
 const STATUS_SIGPIPE = 128 + constants.signals.SIGPIPE;
+/** How often the end of stdin is told to the default guest's shell. */
+const EOF_INTERVAL_MS = 1000;
 /** A captured stream longer than this ends the capture. */
 const CAPTURE_LIMIT = 64 * 2 ** 20;
 
@@ -136,7 +138,10 @@ async function runConsole(
   await using machine = await Machine.create({ ...machineConfig(request, files), serialFd }, timeline);
   for (const warning of machine.warnings) process.stderr.write(`tvmm: ${warning}\n`);
   machine.onLog = (message) => process.stderr.write(`tvmm: ${message}\r\n`);
-  using input = attachInput(machine, process.stdin, () => void machine.stop());
+  using input = attachInput(machine, process.stdin, {
+    onQuit: () => void machine.stop(),
+    repeatEofMs: files.cmdline.includes(DEFAULT_ROOT_WORD) ? EOF_INTERVAL_MS : undefined,
+  });
   // A guest does not know of pipes: without its reader it would run on for ever.
   const watch = setInterval(() => {
     if (machine.serialBroken) void machine.stop();

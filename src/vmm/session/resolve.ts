@@ -8,6 +8,9 @@ import type { Guest } from '../../guest/image.js';
 import type { Blob, DriveConfig, MachineConfig } from '../config.js';
 import type { BootRequest } from './request.js';
 
+/** The command-line word of the default root image: read-only below a tmpfs, with a session that ends the machine. */
+export const DEFAULT_ROOT_WORD = 'tvmm.overlay';
+
 /** Gives the default guest, building it if need be. */
 export type GuestSource = () => Promise<Guest>;
 
@@ -41,7 +44,7 @@ export async function resolveFiles(request: BootRequest, guest: GuestSource): Pr
   }
   if (usesDefault(rootfs) && found !== undefined) {
     const drive = { path: found.rootfs, readOnly: true, id: 'rootfs' };
-    const defaults = ['quiet', 'root=/dev/vda', 'rootfstype=ext4', 'ro', 'tvmm.overlay'];
+    const defaults = ['quiet', 'root=/dev/vda', 'rootfstype=ext4', 'ro', DEFAULT_ROOT_WORD];
     return { kernel, initrd, rootfs: drive, cmdline: mergeCmdline(defaults, request.cmdline) };
   }
   return {

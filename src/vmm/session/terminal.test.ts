@@ -59,7 +59,7 @@ async function until(condition: () => boolean): Promise<void> {
 test('a port with little room gets everything, in order', async () => {
   const machine = new FakeMachine(3);
   const input = new PassThrough();
-  using _attached = attachInput(machine, input, () => {});
+  using _attached = attachInput(machine, input, { onQuit() {} });
   const sent = Array.from({ length: 50 }, (_, i) => i + 10);
   input.write(Buffer.from(sent.slice(0, 20)));
   input.write(Buffer.from(sent.slice(20)));
@@ -71,8 +71,10 @@ test('a pipe has no escape key: its bytes are data', async () => {
   const machine = new FakeMachine(100);
   const input = new PassThrough();
   let quit = false;
-  using _attached = attachInput(machine, input, () => {
-    quit = true;
+  using _attached = attachInput(machine, input, {
+    onQuit() {
+      quit = true;
+    },
   });
   input.write(Buffer.from([A, X]));
   await until(() => machine.taken.length === 2);
@@ -88,11 +90,29 @@ test('a terminal is raw while it is attached and as it was afterwards, and its e
   const input = Object.assign(new PassThrough(), { isTTY: true as const });
   let quits = 0;
   {
-    using _attached = attachInput(new FakeMachine(100), input, () => quits++, makeRaw);
+    using _attached = attachInput(new FakeMachine(100), input, { onQuit: () => quits++, makeRaw });
     input.write(Buffer.from([A, X]));
     await until(() => quits === 1);
     expect(modes).toEqual([true]);
   }
   expect(modes).toEqual([true, false]);
   expect(input.listenerCount('data')).toBe(0);
+});
+
+test('the end of a pipe reaches the guest as Ctrl-D, behind everything else', async () => {
+  const machine = new FakeMachine(1);
+  const input = new PassThrough();
+  using _attached = attachInput(machine, input, { onQuit() {} });
+  input.end(Buffer.from('ls\n'));
+  await until(() => machine.taken.length === 4);
+  expect(machine.taken).toEqual([...Buffer.from('ls\n'), 4]);
+});
+
+test('the end of a pipe is repeated for a guest that ends with its shell', async () => {
+  const machine = new FakeMachine(100);
+  const input = new PassThrough();
+  using _attached = attachInput(machine, input, { onQuit() {}, repeatEofMs: 1 });
+  input.end();
+  await until(() => machine.taken.length >= 3);
+  expect(new Set(machine.taken)).toEqual(new Set([4]));
 });
