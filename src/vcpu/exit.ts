@@ -110,7 +110,8 @@ export class RunView {
   }
 
   get mmioAddress(): number {
-    return this.u32[UNION_WORD] + this.u32[UNION_WORD + 1] * 2 ** 32;
+    const high = this.u32[UNION_WORD + 1];
+    return high === 0 ? this.u32[UNION_WORD] : this.u32[UNION_WORD] + high * 2 ** 32;
   }
   /** Byte offset of mmio.data in struct kvm_run. */
   static readonly MMIO_DATA = EXIT_UNION + ExitMmio.offsets.data;

@@ -30,6 +30,7 @@ export interface Buses {
 }
 
 const IO_OUT = 1;
+const MMIO_DATA_WORD = RunView.MMIO_DATA / 4;
 
 function loadLE(view: RunView, at: number, size: AccessSize): number {
   if (size === 1) return view.u8[at];
@@ -59,8 +60,14 @@ function handleIo(view: RunView, pio: Bus): void {
 function handleMmio(view: RunView, mmio: Bus): void {
   const isWrite = view.mmioIsWrite;
   let address = view.mmioAddress;
-  let at = RunView.MMIO_DATA;
   let rest = Math.min(view.mmioLength, 8);
+  // What nearly every register access is.
+  if (rest === 4) {
+    if (isWrite) mmio.write(address, 4, view.u32[MMIO_DATA_WORD]);
+    else view.u32[MMIO_DATA_WORD] = mmio.read(address, 4);
+    return;
+  }
+  let at = RunView.MMIO_DATA;
   while (rest > 0) {
     const size: AccessSize = rest >= 4 ? 4 : rest >= 2 ? 2 : 1;
     if (isWrite) mmio.write(address, size, loadLE(view, at, size));
