@@ -99,6 +99,7 @@ export const MINIMAL_CONFIG: readonly ConfigGroup[] = [
       'TTY',
       'UNIX98_PTYS',
       'SERIAL_8250',
+      'SERIAL_8250_PNP', // with hardware-reduced ACPI only the DSDT knows its interrupt: no legacy IRQ 4 exists, and ttyS0 would not open
       'SERIAL_8250_CONSOLE',
       'SERIAL_8250_NR_UARTS=4',
       // Probing a port that is not there is a series of exits.
