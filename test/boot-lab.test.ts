@@ -19,6 +19,10 @@ import { needs } from './support/needs.js';
  */
 const INIT = `#!/bin/busybox sh
 export PATH=/bin
+# The initrd has mounted these; a kernel without one has not.
+[ -d /proc/self ] || mount -t proc proc /proc
+[ -d /sys/block ] || mount -t sysfs sysfs /sys
+[ -c /dev/console ] || mount -t devtmpfs dev /dev
 say() { echo "@ $*" >/dev/console; }
 job=; for word in $(cat /proc/cmdline); do case $word in job=*) job=\${word#job=} ;; esac; done
 say memory $(awk '/^MemTotal/ { print int($2 / 1024) }' /proc/meminfo)
@@ -129,7 +133,7 @@ describe.skipIf(noLab !== undefined)(`tvmm boot in the lab${noLab === undefined 
     ];
     const { status, stdout, stderr, said } = await bootInLab(lab, args, { before, after });
     const found = findings(stderr);
-    expect(found).toEqual({
+    expect(found, `${stderr}${stdout}`).toEqual({
       memory: expect.stringMatching(/^4\d\d$/),
       serials: 'rootfs data source drive3',
       'read-only': '0 0 1 0',
@@ -155,7 +159,7 @@ describe.skipIf(noLab !== undefined)(`tvmm boot in the lab${noLab === undefined 
       ...['--rootfs', '/tmp/root.img', '--memory', '5G'],
     ];
     const { status, stdout, stderr } = await bootInLab(big, args, { after: 'fsck.ext4 -fn /tmp/root.img' });
-    expect(Number(findings(stderr).memory)).toBeGreaterThan(4800);
+    expect(Number(findings(stderr).memory), stderr).toBeGreaterThan(4800);
     expect(JSON.parse(stdout.toString())).toMatchObject({ status: 0, end: 'reset' });
     expect(status).toBe(0);
   });
@@ -190,7 +194,7 @@ describe.skipIf(noLab !== undefined)(`tvmm boot in the lab${noLab === undefined 
         ...['--cmdline', 'job=none', '--json'],
       ];
       const { status, stdout, stderr } = await bootInLab(lab, args, { after: 'fsck.ext4 -fn /tmp/root.img' });
-      expect(findings(stderr)).toHaveProperty('clean');
+      expect(findings(stderr), stderr).toHaveProperty('clean');
       expect(JSON.parse(stdout.toString())).toMatchObject({ status: 0, end: 'poweroff' });
       expect(status).toBe(0);
     },
