@@ -55,6 +55,7 @@ ln -sf /proc/self/fd/1 /dev/stdout
 ln -sf /proc/self/fd/2 /dev/stderr
 ln -sf pts/ptmx /dev/ptmx
 [ -c /dev/kvm ] || die "the emulated processor gives no /dev/kvm"
+must /kvm-hold
 must ip link set lo up
 must hostname tvmm-lab
 must mount -t tmpfs -o size=80%,mode=755 tmpfs /layer

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { cacheDir, cachedFolder } from '../guest/cache.js';
 import { CpioWriter } from '../guest/cpio.js';
 import { readModule, resolveModules } from '../guest/modules.js';
+import { packageRoot } from '../sys/package-root.js';
 import { LabStartError } from './errors.js';
 import { agentScript, initScript } from './init-script.js';
 
@@ -49,6 +50,7 @@ export async function ensureInitramfs(kernel: LabKernel): Promise<LabInitramfs> 
   const busybox = findBusybox();
   const agent = agentScript();
   const busyboxBytes = readFileSync(busybox);
+  const hold = readFileSync(join(packageRoot(), 'dist/firmware/kvm-hold'));
   const hash = createHash('sha256')
     .update(
       JSON.stringify([
@@ -59,7 +61,8 @@ export async function ensureInitramfs(kernel: LabKernel): Promise<LabInitramfs> 
         agent,
       ]),
     )
-    .update(busyboxBytes);
+    .update(busyboxBytes)
+    .update(hold);
   const key = `${kernel.version}-${hash.digest('hex').slice(0, 16)}`;
   const folder = await cachedFolder(join(cacheDir(), 'lab', `initramfs-${key}`), async (target) => {
     const archive = new CpioWriter();
@@ -71,6 +74,7 @@ export async function ensureInitramfs(kernel: LabKernel): Promise<LabInitramfs> 
     }
     archive
       .file('bin/busybox', busyboxBytes, 0o755)
+      .file('kvm-hold', hold, 0o755)
       .file('init', initScript({ modules, modulesDir: kernel.modulesDir }), 0o755)
       .file('agent', agent)
       // The kernel opens the first process's stdio before anything is mounted.

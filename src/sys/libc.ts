@@ -137,6 +137,11 @@ export const getrandom = declare<(buffer: Pointer, length: number, flags: number
 );
 export const getpid = declare<() => number>('getpid', 'int', []);
 export const gettid = declare<() => number>('gettid', 'int', []);
+export const schedSetaffinity = declare<(thread: number, length: number, set: Uint8Array) => number>(
+  'sched_setaffinity',
+  'int',
+  ['int', 'size_t', 'void *'],
+);
 export const tgkill = declare<(tgid: number, tid: number, signal: number) => number>('tgkill', 'int', [
   'int',
   'int',

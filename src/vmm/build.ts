@@ -21,6 +21,7 @@ import { setBootRegisters, setCommonState } from '../vcpu/initial-state.js';
 import { openBootFiles } from './boot-files.js';
 import { type CompleteConfig, ConfigError } from './config.js';
 import { buildDevices, type Devices, type DeviceTree, virtioCount } from './devices.js';
+import { hostAffinity } from './emulated-host.js';
 import { acpiConfig, kernelCmdline, memoryMap } from './platform.js';
 import { type MachineView, spawnThread, threadStopper } from './threads.js';
 import type { Timeline } from './timeline.js';
@@ -31,6 +32,8 @@ export interface MachineParts {
   memory: GuestMemory;
   vcpus: Vcpu[];
   control: SharedArrayBuffer;
+  /** Host CPUs of the vCPU threads; all where it is empty. */
+  affinity: readonly number[];
   /** The thread of each vCPU; call once for each, when the machine starts. */
   vcpuThread: (index: number) => Worker;
   /** Starts the thread of the virtio devices; undefined where there are none. Call once, when the vCPUs have been started. */
@@ -106,6 +109,7 @@ export function buildMachine(
     memory,
     vcpus,
     control: VcpuControl.bufferFor(config.cpus),
+    affinity: config.vcpuAffinity ?? (config.cpus > 1 ? hostAffinity() : undefined) ?? [],
     vcpuThread: (index) => (index === 0 ? bootWorker : spawnVcpuThread(cleanup)),
     startIo,
     devices,

@@ -2,6 +2,7 @@
  * What a machine is made of: plain data, checked once, then shared by every thread (design.md section 3).
  */
 
+import { MAX_HOST_CPUS } from '../sys/affinity.js';
 import { TvmmError } from '../sys/errors.js';
 import type { HugePages } from '../sys/mapping.js';
 
@@ -44,6 +45,8 @@ export interface MachineConfig {
   flat?: FlatConfig;
   /** vCPUs; default 1. */
   cpus?: number;
+  /** Host CPUs that the vCPU threads keep to; default all (but see emulated-host.ts). */
+  vcpuAffinity?: readonly number[];
   /** Bytes of RAM, a multiple of 4096; default 256 MiB. */
   memory?: number;
   hugePages?: HugePages;
@@ -69,7 +72,8 @@ export interface MachineConfig {
 }
 
 /** The config with every default filled in. */
-export type CompleteConfig = Required<Omit<MachineConfig, 'flat'>> & Pick<MachineConfig, 'flat'>;
+export type CompleteConfig = Required<Omit<MachineConfig, 'flat' | 'vcpuAffinity'>> &
+  Pick<MachineConfig, 'flat' | 'vcpuAffinity'>;
 
 /** A machine description that cannot be. */
 export class ConfigError extends TvmmError {}
@@ -83,6 +87,13 @@ export function completeConfig(config: MachineConfig): CompleteConfig {
     throw new ConfigError(`a machine cannot have ${cpus} vCPUs`, {
       code: 'CPUS',
       hint: 'Give a whole number from 1.',
+    });
+  }
+  const bad = config.vcpuAffinity?.find((cpu) => !Number.isInteger(cpu) || cpu < 0 || cpu >= MAX_HOST_CPUS);
+  if (bad !== undefined) {
+    throw new ConfigError(`no host CPU has the number ${bad}`, {
+      code: 'VCPU_AFFINITY',
+      hint: `Give whole numbers from 0 to ${MAX_HOST_CPUS - 1}.`,
     });
   }
   const drives = config.drives ?? [];
@@ -99,6 +110,7 @@ export function completeConfig(config: MachineConfig): CompleteConfig {
     protocol: config.protocol ?? 'auto',
     flat: config.flat,
     cpus,
+    vcpuAffinity: config.vcpuAffinity,
     memory: config.memory ?? 256 * 2 ** 20,
     hugePages: config.hugePages ?? 'transparent',
     memoryBacking: config.memoryBacking ?? 'anonymous',

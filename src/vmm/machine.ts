@@ -107,7 +107,7 @@ export class Machine implements AsyncDisposable {
     if (this.#alive !== undefined || this.#end !== undefined) {
       throw new MachineError('a machine can be started once only', { code: 'MACHINE_STATE' });
     }
-    const { vcpus, vcpuThread, view, control, startIo } = this.#parts;
+    const { vcpus, vcpuThread, view, control, startIo, affinity } = this.#parts;
     installKickHandler();
     process.on('exit', this.#exitGuard);
     this.#alive = vcpus.length;
@@ -119,6 +119,7 @@ export class Machine implements AsyncDisposable {
         apicId: vcpu.id,
         mmapSize: vcpu.run.length,
         control,
+        affinity,
       };
       const worker = vcpuThread(index);
       this.#listen(worker, `vCPU ${index}`, () => this.#vcpuEnded(index));

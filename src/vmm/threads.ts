@@ -28,6 +28,8 @@ export interface VcpuThreadStart extends MachineView {
   apicId: number;
   mmapSize: number;
   control: SharedArrayBuffer;
+  /** Host CPUs that the thread keeps to; all where there is none. */
+  affinity: readonly number[];
 }
 
 /** From a thread to the control thread. */

@@ -4,6 +4,7 @@
  */
 import { parentPort } from 'node:worker_threads';
 import { Vcpu } from '../kvm/vcpu.js';
+import { setThreadAffinity } from '../sys/affinity.js';
 import { currentThreadId } from '../sys/signal.js';
 import { State, VcpuControl } from '../vcpu/control.js';
 import { runVcpu, type VcpuEnd } from '../vcpu/run-loop.js';
@@ -23,6 +24,7 @@ port.once('message', (start: VcpuThreadStart | Quit) => {
   let end: VcpuEnd;
   try {
     control.threadId = currentThreadId();
+    if (start.affinity.length > 0) setThreadAffinity(start.affinity);
     const { buses } = attachDevices(start, (request) => post({ type: 'request', request }));
     using vcpu = Vcpu.borrow(start.fd, start.apicId, start.mmapSize);
     end = runVcpu(vcpu, buses, control);
