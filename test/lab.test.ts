@@ -198,6 +198,21 @@ describe.skipIf(noLab !== undefined)('a lab of its own', () => {
     expect(taken).toBe(6_000_000);
   });
 
+  it('is ended when it stands still and a command has no time left', async () => {
+    await using lab = await Lab.start({ memoryMiB: 512, cpus: 1 });
+    if (lab.pid === undefined) throw new Error('the lab has no process');
+    process.kill(lab.pid, 'SIGSTOP');
+    await expect(lab.exec(['true'], { timeoutMs: 100 })).rejects.toThrow(LabDiedError);
+    expect(isRunning(lab.pid)).toBe(false);
+  });
+
+  it('says so when a streaming command is overdue', async () => {
+    const streams = { stdin: Readable.from([]), stdout: new PassThrough(), stderr: new PassThrough() };
+    const run = runInLab(['sleep', '600'], { memoryMiB: 512, cpus: 1, streams, timeoutMs: 200 });
+    await expect(run).rejects.toThrow(LabTimeoutError);
+    expect(leftovers()).toEqual([]);
+  });
+
   it('dies with its parent, even when that is killed', async () => {
     const script = `
       import { Lab } from './src/lab/lab.ts';
@@ -224,7 +239,9 @@ function spawnTypeScript(source: string): ChildProcess {
   const run = `
     import { build } from 'esbuild';
     const done = await build({ stdin: { contents: ${JSON.stringify(source)}, resolveDir: process.cwd(), loader: 'ts' },
-      bundle: true, platform: 'node', format: 'esm', target: 'node20', packages: 'external', write: false });
+      bundle: true, platform: 'node', format: 'esm', target: 'node20', packages: 'external', write: false,
+      // A module in a data URL does not know where the package is.
+      define: { 'import.meta.url': JSON.stringify(new URL('file://' + process.cwd() + '/test/child.js')) } });
     await import('data:text/javascript;base64,' + Buffer.from(done.outputFiles[0].contents).toString('base64'));`;
   return spawn(process.execPath, ['--input-type=module', '-e', run], {
     stdio: ['ignore', 'pipe', 'inherit'],

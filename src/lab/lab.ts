@@ -33,8 +33,9 @@ export interface LabResult {
   readonly stderr: string;
 }
 
-/** How often a job that was told to die is told again. */
+/** How often a job that was told to die is told again, and after how many times L1 itself is taken for dead. */
 const KILL_EVERY_MS = 1000;
+const MAX_KILLS = 20;
 
 /** A running L1. */
 export class Lab implements AsyncDisposable {
@@ -67,7 +68,7 @@ export class Lab implements AsyncDisposable {
 
   /**
    * Runs `argv` as root in L1 to its end. Its stdout and stderr are taken as UTF-8. Any status is a result; throws
-   * `LabTimeoutError`, `LabDiedError`, or `LabJobError` for a command that cannot be one.
+   * `LabTimeoutError`, `LabDiedError` (also when L1 stands still: it is ended then), or `LabJobError` for a command that cannot be one.
    */
   async exec(argv: readonly string[], options: LabExecOptions = {}): Promise<LabResult> {
     const env = { ...labEnvironment(process.env), ...options.env };
@@ -96,8 +97,11 @@ export class Lab implements AsyncDisposable {
     const { control } = this.#started;
     let timedOut = false;
     let timer: NodeJS.Timeout | undefined;
+    let kills = 0;
     const kill = () => {
       timedOut = true;
+      // An L1 that stands still answers nothing any more: its end ends every wait, and the next user starts another.
+      if (++kills > MAX_KILLS) return this.#started.qemu.kill();
       control.kill(job);
       timer = setTimeout(kill, KILL_EVERY_MS);
     };

@@ -8,6 +8,7 @@ import { constants } from 'node:os';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import type { ReadStream, WriteStream } from 'node:tty';
+import { LabTimeoutError } from './errors.js';
 import { JOBS_FOLDER, STREAM_JOB } from './layout.js';
 import { MarkFinder, randomMark } from './mark.js';
 import { rawTerminal } from './raw-terminal.js';
@@ -30,6 +31,8 @@ export interface RunInLabOptions extends LabOptions {
   /** Give the command a terminal; by default when stdin and stdout are one. */
   tty?: boolean;
   streams?: LabStreams;
+  /** The command is sure to end itself within this time: longer, and L1 stands still and is ended. No limit by default. */
+  timeoutMs?: number;
   /** Called when L1 is up, right before the command starts. */
   onUp?: () => void;
 }
@@ -41,7 +44,7 @@ const STATUS_SIGPIPE = 128 + constants.signals.SIGPIPE;
 
 /**
  * Runs `argv` as root in a fresh lab and resolves to its exit status (128 + n after signal n; 126 and 127 as shells do).
- * Throws `LabStartError`, `LabOptionError`, `LabDiedError`, `LabJobError`.
+ * Throws `LabStartError`, `LabOptionError`, `LabDiedError`, `LabJobError`, `LabTimeoutError`.
  */
 export async function runInLab(argv: readonly string[], options: RunInLabOptions = {}): Promise<number> {
   const streams = options.streams ?? process;
@@ -55,6 +58,20 @@ export async function runInLab(argv: readonly string[], options: RunInLabOptions
     ending ??= status;
     abort.abort();
   };
+  let timer: NodeJS.Timeout | undefined;
+  let hung: LabTimeoutError | undefined;
+  const hang = () => {
+    hung = new LabTimeoutError(
+      `the lab gave no answer for ${(options.timeoutMs ?? 0) / 1000} s and was ended`,
+      {
+        hint: 'Try again: the emulator stands still at times. With --cpus 1 it does so least.',
+        // What there was is on the streams already.
+        stdout: '',
+        stderr: '',
+      },
+    );
+    abort.abort();
+  };
   const onSignal = (signal: NodeJS.Signals) => end(128 + constants.signals[signal]);
   for (const signal of ENDING) process.on(signal, onSignal);
   const aborted = new Promise<void>((resolve) => abort.signal.addEventListener('abort', () => resolve()));
@@ -65,13 +82,16 @@ export async function runInLab(argv: readonly string[], options: RunInLabOptions
       mkdirSync(folder);
       writeFileSync(join(folder, 'script'), script);
       options.onUp?.();
+      timer = options.timeoutMs === undefined ? undefined : setTimeout(hang, options.timeoutMs);
       return await Promise.race([stream(lab, streams, tty, end), aborted.then(() => 0)]);
     } finally {
+      clearTimeout(timer);
       await lab[Symbol.asyncDispose]();
     }
   })();
   try {
     const status = await work;
+    if (hung !== undefined) throw hung;
     return ending ?? status;
   } catch (error) {
     if (ending !== undefined) return ending;

@@ -25,7 +25,7 @@ export interface LabBootOptions {
 }
 
 /** No boot takes so long, not on a crowded machine either. */
-const LIMIT_MS = 280_000;
+const LIMIT_MS = 200_000;
 
 /** Boots with `args`, to its end. */
 export async function bootInLab(
@@ -45,7 +45,7 @@ export async function bootInLab(
       set +e
       ${after}
       true`;
-    const tvmm = [process.execPath, CLI, 'boot', '--accel', 'kvm', '--timeout', '240', ...args];
+    const tvmm = [process.execPath, CLI, 'boot', '--accel', 'kvm', '--timeout', '150', ...args];
     const streams = join(lab.exchangeInLab, basename(folder));
     const result = await lab.exec(['sh', '-c', script, 'sh', streams, ...tvmm], { timeoutMs: LIMIT_MS });
     if (result.status !== 0) throw new Error(`the lab's script failed: ${result.stdout}${result.stderr}`);

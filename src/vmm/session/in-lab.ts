@@ -14,6 +14,9 @@ import type { GuestFiles } from './resolve.js';
 const OVERHEAD_MIB = 1024;
 const MIN_LAB_MIB = 2048;
 
+/** What the tvmm in the lab needs to start and, at its own time limit, to end. */
+const GRACE_MS = 60_000;
+
 /** Boots in the lab; resolves to the exit status. @throws TvmmError */
 export async function bootInLab(request: BootRequest, files: GuestFiles): Promise<number> {
   const drives: DriveConfig[] = [...(files.rootfs === undefined ? [] : [files.rootfs]), ...request.drives];
@@ -41,7 +44,11 @@ export async function bootInLab(request: BootRequest, files: GuestFiles): Promis
   // The lab's machine loads drivers on demand; disks are not there in every lab.
   const argv = disks.length === 0 ? tvmm : ['/bin/sh', '-c', 'modprobe virtio_blk; exec "$@"', 'sh', ...tvmm];
   const guestMiB = Math.ceil(request.memory / 2 ** 20);
-  return await runInLab(argv, { disks, memoryMiB: Math.max(MIN_LAB_MIB, guestMiB + OVERHEAD_MIB) });
+  return await runInLab(argv, {
+    disks,
+    memoryMiB: Math.max(MIN_LAB_MIB, guestMiB + OVERHEAD_MIB),
+    timeoutMs: request.timeoutMs === undefined ? undefined : request.timeoutMs + GRACE_MS,
+  });
 }
 
 /** The disk as the tvmm in the lab names it. The lab's machine has no other disks, and they come up in order. */
