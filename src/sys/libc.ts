@@ -157,6 +157,28 @@ export const pthreadSigmask = declare<(how: number, set: Pointer, previous: Poin
   'int',
   ['int', 'void *', 'void *'],
 );
+export const socket = declare<(domain: number, type: number, protocol: number) => number>('socket', 'int', [
+  'int',
+  'int',
+  'int',
+]);
+export const recv = declare<(fd: number, buffer: Pointer, length: number, flags: number) => number>(
+  'recv',
+  'int64_t',
+  ['int', 'void *', 'size_t', 'int'],
+);
+export const setsockopt = declare<
+  (fd: number, level: number, name: number, value: Pointer, length: number) => number
+>('setsockopt', 'int', ['int', 'int', 'int', 'void *', 'unsigned int']);
+/** Of the calling thread alone: whoever calls it on Node's main thread goes back before anything else runs. */
+export const setns = declare<(fd: number, kind: number) => number>('setns', 'int', ['int', 'int']);
+export const unshare = declare<(flags: number) => number>('unshare', 'int', ['int']);
+/** Without a file system type and data: binds, moves and changes of propagation. */
+export const bindMount = declare<
+  (source: string, target: string, type: null, flags: number, data: null) => number
+>('mount', 'int', ['str', 'str', 'str', 'unsigned long', 'void *']);
+export const umount2 = declare<(target: string, flags: number) => number>('umount2', 'int', ['str', 'int']);
+export const flock = declare<(fd: number, operation: number) => number>('flock', 'int', ['int', 'int']);
 /** A raw system call for what libc does not wrap (io_uring). */
 export const syscall = declare<
   (number: number, a: number, b: number, c: number, d: number, e: number, f: number) => number
