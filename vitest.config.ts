@@ -30,8 +30,6 @@ export default defineConfig({
         test: {
           name: 'integration',
           include: ['test/**/*.test.ts'],
-          // Whole suites inside the emulated machine: minutes that a busy one can stretch beyond any limit. TVMM_SLOW_TESTS=1 runs them.
-          exclude: process.env.TVMM_SLOW_TESTS === undefined ? ['test/slow/**'] : [],
           testTimeout: 300_000,
           hookTimeout: 300_000,
           fileParallelism: false,

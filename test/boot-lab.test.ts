@@ -63,8 +63,8 @@ function findings(console: string): Record<string, string> {
 
 const bytes = (length: number) => Uint8Array.from({ length }, (_, n) => (n * 31 + (n >> 8)) & 0xff);
 
-// One more try: a nested boot under emulation on a crowded machine has been seen to end early, rarely and not yet explained; vitest
-// reports each retry.
+// One more try: what else rewrites its own code under an emulator that keeps stale translations (src/vmm/emulated-host.ts) may still
+// meet it once in a long while. vitest reports each retry.
 const RETRY = { retry: 1 };
 
 describe.skipIf(noLab !== undefined)(

@@ -2,7 +2,7 @@
  * The micro-guests once more, on the real kvm_amd of the lab: what this host's KVM cannot do, and what a software KVM does otherwise.
  */
 import { beforeAll, describe, expect, test } from 'vitest';
-import { noLab, type SharedLab, sharedLab } from '../support/lab.js';
+import { noLab, type SharedLab, sharedLab } from './support/lab.js';
 
 /** What the emulator's AMD-V does otherwise than a processor's, with the reason. */
 const DEVIATIONS: readonly (readonly [test: RegExp, reason: string])[] = [
