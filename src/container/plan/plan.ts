@@ -3,7 +3,12 @@
  * programs of system calls; each process of the launch runs one of them. It can be printed, compared and taught from; encode.ts turns it
  * into the bytes that firmware/launcher.c executes. Nothing in here touches the system.
  *
- * Registers hold what calls return (descriptors, pids). A process that clones gives its child a copy of its registers.
+ * Registers hold what calls return (descriptors, pids). A process that clones gives its child a copy of its registers. Data is private
+ * to each process too: a {@link Struct} that stands in several arguments is one place in memory (that is how one call reads what another
+ * has written), in the child a copy of its own.
+ *
+ * Every program ends: jumps go forward only, and a program clones only programs that stand after it in the plan. A step that fails is
+ * reported, then its process kills the children it cloned and exits with status 125 (`exec`: 126 or 127).
  */
 
 /** The name of a register. The encoder gives it a number; at most {@link MAX_REGISTERS} in a plan. */
@@ -12,6 +17,14 @@ export type Register = string;
 /** Registers that a plan may use, and the arguments of one call. */
 export const MAX_REGISTERS = 64;
 export const MAX_ARGUMENTS = 6;
+
+/** Programs of a plan, errnos that one call may allow, and the steps of one program. */
+export const MAX_PROGRAMS = 16;
+export const MAX_ALLOWED = 4;
+export const MAX_STEPS = 65_535;
+
+/** The register that holds the socket to the engine. A plan that does not inherit it reports failures on stderr. */
+export const CONTROL: Register = 'control';
 
 /** What a pointer argument points to: bytes in the plan's data, with the address of other data or the value of a register put into it. */
 export interface Struct {
@@ -56,7 +69,7 @@ export interface CallStep extends Common {
   readonly restart?: boolean;
 }
 
-/** clone3(2) without shared memory. The child runs `child` and its registers are a copy; the parent goes on and has the child's pid in `result`. */
+/** clone3(2) without shared memory, descriptors or signal handlers. The child runs `child` and its registers are a copy; the parent goes on and has the child's pid in `result`. */
 export interface CloneStep extends Common {
   readonly op: 'clone';
   /** CLONE_NEW* and CLONE_PARENT and the like. */
@@ -67,7 +80,7 @@ export interface CloneStep extends Common {
   readonly cgroup?: Register;
 }
 
-/** Goes on at `label` when a register's value is as asked; `always` without a register. */
+/** Goes on at `label`, further down in this program, when a register's value is as asked; `always` without a register. */
 export interface JumpStep extends Common {
   readonly op: 'jump';
   readonly when: 'always' | 'negative' | 'not-negative' | 'zero' | 'not-zero';
@@ -81,17 +94,24 @@ export interface LabelStep {
   readonly label: string;
 }
 
-/** Tells the engine something: `tag` is 1 to 99 of the plan's author, `register`'s value goes along. */
+/** Tells the engine something, or a `peer`: `tag` is 1 to 99 of the plan's author, `register`'s value goes along. */
 export interface SendStep extends Common {
   readonly op: 'send';
   readonly tag: number;
+  /** Name of the program that cloned this one, or that this one has cloned: every clone step makes a socket between the two. */
+  readonly peer?: string;
   readonly register?: Register;
 }
 
-/** Waits until the engine (`peer` undefined) or another process of the plan sends `tag`; its value goes into `result`. */
+/**
+ * Waits until the engine (`peer` undefined) or another process of the plan sends `tag`; its value goes into `result`. Fails when the
+ * other side is gone, and when the engine is gone while it waits for a peer.
+ */
 export interface ReceiveStep extends Common {
   readonly op: 'receive';
   readonly tag: number;
+  /** As in {@link SendStep}. */
+  readonly peer?: string;
   readonly result?: Register;
 }
 
@@ -126,6 +146,26 @@ export interface DecimalStep extends Common {
   readonly align: 'left' | 'right';
 }
 
+/** Puts a field of data, that a call has written, into a register: little endian, without sign. */
+export interface LoadStep extends Common {
+  readonly op: 'load';
+  readonly from: Struct;
+  readonly at: number;
+  readonly size: 1 | 2 | 4 | 8;
+  readonly result: Register;
+}
+
+/** Fails with `error` (an errno name) unless a field of data, masked, is `equals`: the st_rdev of /dev/null, the f_type of procfs. */
+export interface ExpectStep extends Common {
+  readonly op: 'expect';
+  readonly from: Struct;
+  readonly at: number;
+  readonly size: 1 | 2 | 4 | 8;
+  readonly mask?: number | bigint;
+  readonly equals: number | bigint;
+  readonly error: string;
+}
+
 /** Sends a descriptor over a connected Unix socket (SCM_RIGHTS) with a payload of at least one byte. */
 export interface SendDescriptorStep extends Common {
   readonly op: 'send-descriptor';
@@ -134,7 +174,10 @@ export interface SendDescriptorStep extends Common {
   readonly payload: Data;
 }
 
-/** Runs a program and waits for it: an OCI hook. Its stdin is `input`; a timeout or a status other than 0 fails the step. */
+/**
+ * Runs a program and waits for it: an OCI hook. It has no descriptors but 0 to 2; the end of what it prints goes into the
+ * error. Its stdin is `input`; a timeout or a status other than 0 fails the step.
+ */
 export interface HookStep extends Common {
   readonly op: 'hook';
   readonly path: string;
@@ -182,6 +225,8 @@ export type Step =
   | EnsureStep
   | CopyStep
   | DecimalStep
+  | LoadStep
+  | ExpectStep
   | SendDescriptorStep
   | HookStep
   | ExecStep
