@@ -9,8 +9,12 @@ import { SystemError } from './errors.js';
 
 const libc = koffi.load('libc.so.6');
 
-/** Declares a libc function; the type parameter is its TypeScript signature. */
-function declare<F extends (...args: never[]) => unknown>(name: string, result: string, args: string[]): F {
+/** Declares a libc function; the type parameter is its TypeScript signature. For the modules of src/sys only. */
+export function declare<F extends (...args: never[]) => unknown>(
+  name: string,
+  result: string,
+  args: string[],
+): F {
   const foreign: unknown = libc.func(name, result, args);
   // koffi's callable carries no types: this table is the trust boundary, checked by the tests of src/sys.
   return foreign as F;
