@@ -14,7 +14,9 @@ import { createMemfd, type HugePages, Mapping } from '../sys/mapping.js';
 import { PAGE_SIZE } from './layout.js';
 import { type Gpa, GuestMemoryError, type GuestRam, type RamRange } from './types.js';
 
-const CHUNK = 2 ** 22;
+const CHUNK_SHIFT = 22;
+const CHUNK = 2 ** CHUNK_SHIFT;
+const OFFSET_MASK = CHUNK - 1;
 
 /** A region to create. */
 export interface RegionSpec {
@@ -45,6 +47,14 @@ interface Chunk {
   readonly bytes: Uint8Array;
 }
 
+/** Holds nothing: every access goes on to the slower search. */
+const NO_CHUNK: Chunk = {
+  gpa: 0,
+  size: -1,
+  view: new DataView(new ArrayBuffer(0)),
+  bytes: new Uint8Array(0),
+};
+
 const fenceWord = new Int32Array(new SharedArrayBuffer(4));
 
 /** A full memory barrier: stores before it are visible to the guest before loads after it are made. */
@@ -59,13 +69,20 @@ export class GuestMemory implements GuestRam, Disposable {
   readonly isMapped = true;
   /** By GPA / CHUNK; the chunk that holds most of it where regions meet inside one. */
   readonly #chunks: (Chunk | undefined)[];
+  /**
+   * The same for the chunks below 4 GiB that begin where their number says, {@link NO_CHUNK} elsewhere: integer arithmetic and an array
+   * without holes, which V8 turns into a handful of instructions.
+   */
+  readonly #low: Chunk[];
 
   private constructor(ranges: readonly MappedRegion[], mappings: Mapping[], files: FileDescriptor[]) {
     this.ranges = ranges;
     this.#mappings = mappings;
     this.#files = files;
     const end = ranges.reduce((most, range) => Math.max(most, range.gpa + range.size), 0);
-    this.#chunks = new Array<Chunk | undefined>(Math.ceil(end / CHUNK)).fill(undefined);
+    const count = Math.ceil(end / CHUNK);
+    this.#chunks = new Array<Chunk | undefined>(count).fill(undefined);
+    this.#low = Array.from({ length: Math.min(count, 2 ** 32 / CHUNK) }, () => NO_CHUNK);
   }
 
   /**
@@ -114,6 +131,7 @@ export class GuestMemory implements GuestRam, Disposable {
     const buffer = viewMemory(range.hostAddress + (start - range.gpa), size);
     const chunk = { gpa: start, size, view: new DataView(buffer), bytes: new Uint8Array(buffer) };
     this.#chunks[index] = chunk;
+    if (start === index * CHUNK && index < this.#low.length) this.#low[index] = chunk;
     return chunk;
   }
 
@@ -156,6 +174,13 @@ export class GuestMemory implements GuestRam, Disposable {
       }
     }
     return dirty;
+  }
+
+  /** The quick look in front of {@link #find}: the chunk of {@link #low} that holds the whole range; its offset is `gpa & OFFSET_MASK`. */
+  #lowChunk(gpa: Gpa, length: number): Chunk | undefined {
+    if (!(gpa >= 0 && gpa < 2 ** 32)) return undefined;
+    const chunk = this.#low[gpa >>> CHUNK_SHIFT];
+    return chunk !== undefined && (gpa & OFFSET_MASK) <= chunk.size - length ? chunk : undefined;
   }
 
   /** The chunk that holds the whole range, or undefined. */
@@ -202,11 +227,15 @@ export class GuestMemory implements GuestRam, Disposable {
     return chunk.view.getUint8(gpa - chunk.gpa);
   }
   readU16(gpa: Gpa): number {
+    const low = this.#lowChunk(gpa, 2);
+    if (low !== undefined) return low.view.getUint16(gpa & OFFSET_MASK, true);
     const chunk = this.#find(gpa, 2);
     if (chunk === undefined) return this.#straddling(gpa, 2).getUint16(0, true);
     return chunk.view.getUint16(gpa - chunk.gpa, true);
   }
   readU32(gpa: Gpa): number {
+    const low = this.#lowChunk(gpa, 4);
+    if (low !== undefined) return low.view.getUint32(gpa & OFFSET_MASK, true);
     const chunk = this.#find(gpa, 4);
     if (chunk === undefined) return this.#straddling(gpa, 4).getUint32(0, true);
     return chunk.view.getUint32(gpa - chunk.gpa, true);
@@ -220,11 +249,15 @@ export class GuestMemory implements GuestRam, Disposable {
     chunk.view.setUint8(gpa - chunk.gpa, value);
   }
   writeU16(gpa: Gpa, value: number): void {
+    const low = this.#lowChunk(gpa, 2);
+    if (low !== undefined) return low.view.setUint16(gpa & OFFSET_MASK, value, true);
     const chunk = this.#find(gpa, 2);
     if (chunk === undefined) this.#straddling(gpa, 2).setUint16(0, value, true);
     else chunk.view.setUint16(gpa - chunk.gpa, value, true);
   }
   writeU32(gpa: Gpa, value: number): void {
+    const low = this.#lowChunk(gpa, 4);
+    if (low !== undefined) return low.view.setUint32(gpa & OFFSET_MASK, value, true);
     const chunk = this.#find(gpa, 4);
     if (chunk === undefined) this.#straddling(gpa, 4).setUint32(0, value, true);
     else chunk.view.setUint32(gpa - chunk.gpa, value, true);
@@ -237,6 +270,7 @@ export class GuestMemory implements GuestRam, Disposable {
   /** Unmaps what {@link create} mapped. Every view and every attached thread must be done before. */
   [Symbol.dispose](): void {
     this.#chunks.length = 0;
+    this.#low.length = 0;
     for (const mapping of this.#mappings) mapping[Symbol.dispose]();
     for (const file of this.#files) file[Symbol.dispose]();
   }
