@@ -25,6 +25,7 @@ export const SYSCALLS = {
   sendto: 44,
   recvfrom: 45,
   bind: 49,
+  wait4: 61,
   kill: 62,
   uname: 63,
   fcntl: 72,
