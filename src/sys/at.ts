@@ -56,6 +56,11 @@ const rawUnlinkat = declare<(directory: number, name: Pointer, flags: number) =>
   'void *',
   'int',
 ]);
+const rawReadlinkat = declare<(directory: number, name: Pointer, buffer: Pointer, size: number) => number>(
+  'readlinkat',
+  'int64_t',
+  ['int', 'void *', 'void *', 'size_t'],
+);
 const rawFchownat = declare<
   (directory: number, name: Pointer, uid: number, gid: number, flags: number) => number
 >('fchownat', 'int', ['int', 'void *', 'unsigned int', 'unsigned int', 'int']);
@@ -73,6 +78,9 @@ const rawFutimens = declare<(fd: number, times: Pointer) => number>('futimens', 
 const rawLsetxattr = declare<
   (path: Pointer, name: Pointer, value: Pointer, size: number, flags: number) => number
 >('lsetxattr', 'int', ['void *', 'void *', 'void *', 'size_t', 'int']);
+const rawFsetxattr = declare<
+  (fd: number, name: Pointer, value: Pointer, size: number, flags: number) => number
+>('fsetxattr', 'int', ['int', 'void *', 'void *', 'size_t', 'int']);
 const rawLgetxattr = declare<(path: Pointer, name: Pointer, value: Pointer, size: number) => number>(
   'lgetxattr',
   'int64_t',
@@ -114,6 +122,13 @@ export function mknodat(directory: number, name: string, mode: number, device: n
 
 export function symlinkat(target: string, directory: number, name: string): number {
   return rawSymlinkat(cString(target), directory, cString(name));
+}
+
+/** The target of a symbolic link, of at most 4095 bytes; an empty name is the descriptor's own link. Undefined when it is none. */
+export function readlinkat(directory: number, name: string): string | undefined {
+  const buffer = Buffer.alloc(4096);
+  const length = rawReadlinkat(directory, cString(name), buffer, buffer.length);
+  return length === -1 ? undefined : buffer.toString('latin1', 0, length);
 }
 
 /** Never follows a symbolic link at `from`. */
@@ -161,6 +176,11 @@ export function procPath(directory: number, name = ''): string {
 /** lsetxattr(2) on a byte-string path. */
 export function lsetxattr(path: string, name: string, value: Uint8Array): number {
   return rawLsetxattr(cString(path), cString(name), value, value.length, 0);
+}
+
+/** fsetxattr(2). */
+export function fsetxattr(fd: number, name: string, value: Uint8Array): number {
+  return rawFsetxattr(fd, cString(name), value, value.length, 0);
 }
 
 /** lgetxattr(2) of a short value; undefined when it is not there or longer than 64 KiB. */

@@ -1,0 +1,35 @@
+/**
+ * What can go wrong with images: one class per operation. The message is a sentence that names the image, the file or the server.
+ */
+import { TvmmError } from '../../sys/errors.js';
+
+/** An image name, a digest or a platform that a user wrote is not one. */
+export class ImageNameError extends TvmmError {}
+/** A manifest, index, configuration or layout that does not follow its specification. */
+export class ImageFormatError extends TvmmError {}
+/** Bytes that do not have the digest or the size that they were promised with. */
+export class DigestMismatchError extends TvmmError {}
+/** A tar archive that is malformed. */
+export class TarError extends TvmmError {}
+/** A layer that cannot or must not be unpacked. */
+export class LayerError extends TvmmError {}
+/** A registry that cannot be reached, or answers with something else than was asked. */
+export class RegistryError extends TvmmError {
+  /** HTTP status of the answer, where there was one. */
+  readonly status: number | undefined;
+  constructor(
+    message: string,
+    options: ConstructorParameters<typeof TvmmError>[1] & { readonly status?: number },
+  ) {
+    super(message, options);
+    this.status = options.status;
+  }
+}
+/** Credentials that are wrong, missing or unreadable. */
+export class CredentialError extends TvmmError {}
+/** The image store: no such image, in use, locked, or damaged. */
+export class ImageStoreError extends TvmmError {}
+/** A container's root file system cannot be made or mounted. */
+export class RootfsError extends TvmmError {}
+/** A user or group that the image names is not in its files. */
+export class UserError extends TvmmError {}
