@@ -119,6 +119,8 @@ export class TreeWriter {
         position = this.#word(low + 4, masks.high, words.high, position, no);
       return position;
     }
+    // Nothing is below zero.
+    if (value === 0n && (op === 'ge' || op === 'lt')) return yes;
     const code = op === 'ge' || op === 'lt' ? JMP_JGE_K : JMP_JGT_K;
     const lower = this.#out.step(LD_W_ABS, low, this.#out.jump(code, words.low, yes, no));
     if (bits === 32) return lower;
