@@ -9,6 +9,7 @@ import { check, epollCreate1, epollCtl, epollWait, lastErrno } from './libc.js';
 import { Mapping } from './mapping.js';
 
 export const EPOLLIN = 0x001;
+export const EPOLLPRI = 0x002;
 export const EPOLLOUT = 0x004;
 export const EPOLLERR = 0x008;
 export const EPOLLHUP = 0x010;
@@ -29,6 +30,11 @@ export class Epoll implements Disposable {
   readonly #memory = Mapping.anonymous(4096, 'epoll events');
   readonly #events = new DataView(this.#memory.view());
   readonly #handlers = new Map<number, EpollHandler>();
+
+  /** Readable while a watched descriptor is ready: an epoll can be watched itself. */
+  get fd(): number {
+    return this.#epoll.fd;
+  }
 
   /** Watches `fd`. @throws SystemError (EPERM: the file cannot be polled, e.g. a regular file) */
   add(fd: number, events: number, handler: EpollHandler): void {

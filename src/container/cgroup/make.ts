@@ -1,0 +1,167 @@
+/**
+ * Makes the folders of a cgroup and readies them: a v1 cpuset takes its parent's CPUs and memory nodes (or no process could enter), v2
+ * parents hand controllers down. What was made is remembered folder by folder, so that a failure takes back exactly that.
+ */
+import { mkdirSync, rmdirSync } from 'node:fs';
+import { posix } from 'node:path';
+import { CgroupCreateError, cgroupHint, errnoOf } from './errors.js';
+import { FolderFiles, readOptional } from './files.js';
+import { ancestry, type CgroupFolder, type hierarchies, isOnCgroupfs } from './state.js';
+
+/** Controllers that every container gets on v2 where they exist: what limits and statistics are usually about. */
+const USUAL_CONTROLLERS = ['cpu', 'cpuset', 'io', 'memory', 'pids'];
+/** Someone who removes empty parents (the end of another container) may come between two of our steps. */
+const TRIES = 10;
+
+/** What {@link makeFolders} found out. */
+export interface Made {
+  /** Folders that this call made, parents first. */
+  readonly made: readonly string[];
+  /** Hierarchies where a folder could not be made for want of permission, with the reason. */
+  readonly denied: ReadonlyMap<string, string>;
+}
+
+/**
+ * Makes every folder of `places` that is missing.
+ *
+ * @param tolerant leave out hierarchies that give EACCES, EPERM or EROFS: what rootless containers without an own path want
+ * @throws CgroupCreateError; nothing that this call made is left then
+ */
+export function makeFolders(places: ReturnType<typeof hierarchies>, tolerant: boolean): Made {
+  const made: string[] = [];
+  const denied = new Map<string, string>();
+  try {
+    for (const place of places) {
+      try {
+        makeHierarchy(place, made);
+      } catch (cause) {
+        const errno = errnoOf(cause);
+        if (tolerant && ['EACCES', 'EPERM', 'EROFS'].includes(errno)) {
+          denied.set(place.folder, errno);
+          continue;
+        }
+        if (cause instanceof CgroupCreateError) throw cause;
+        throw new CgroupCreateError(`cannot make the cgroup ${place.folder}: ${errno || String(cause)}`, {
+          hint: cgroupHint(errno),
+          cause,
+        });
+      }
+    }
+  } catch (error) {
+    unmake(made);
+    throw error;
+  }
+  return { made, denied };
+}
+
+/** Takes folders away again, the last made first; what is in use or gone already is left alone. */
+export function unmake(made: readonly string[]): void {
+  for (const folder of made.toReversed()) {
+    try {
+      rmdirSync(folder);
+    } catch {
+      // In use by others since, or gone: either way not ours any more.
+    }
+  }
+}
+
+function makeHierarchy(place: CgroupFolder, made: string[]): void {
+  for (let tries = 1; ; tries++) {
+    try {
+      for (const folder of ancestry(place)) makeFolder(folder, made);
+      return;
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOENT' || tries === TRIES || !isOnCgroupfs(place.mountPoint)) throw error;
+    }
+  }
+}
+
+function makeFolder(folder: string, made: string[]): void {
+  try {
+    mkdirSync(folder, 0o755);
+    if (!made.includes(folder)) made.push(folder);
+  } catch (error) {
+    if (errnoOf(error) !== 'EEXIST') throw error;
+  }
+  const files = new FolderFiles(folder);
+  inheritCpuset(files);
+}
+
+/** A new v1 cpuset is empty, and attaching to it gives ENOSPC. v2's empty cpuset.cpus means "as the parent". */
+function inheritCpuset(files: FolderFiles): void {
+  if (!files.has('cpuset.memory_migrate')) return;
+  const parent = new FolderFiles(posix.dirname(files.folder));
+  for (const file of ['cpuset.cpus', 'cpuset.mems']) {
+    if ((readOptional(files, file) ?? '').trim() !== '') continue;
+    const inherited = (readOptional(parent, file) ?? '').trim();
+    if (inherited !== '') files.write(file, inherited);
+  }
+}
+
+/**
+ * Has every parent of a v2 folder hand `controllers` (and the usual ones) down, as far as they exist there.
+ *
+ * @returns controllers of `required` that the folder does not have afterwards, each with the reason
+ */
+export function enableControllers(place: CgroupFolder, required: readonly string[]): Map<string, string> {
+  const wanted = new Set([...USUAL_CONTROLLERS, ...required]);
+  const reasons = new Map<string, string>();
+  for (const folder of [place.mountPoint, ...ancestry(place).slice(0, -1)]) {
+    const files = new FolderFiles(folder);
+    const available = words(readOptional(files, 'cgroup.controllers'));
+    const enabled = words(readOptional(files, 'cgroup.subtree_control'));
+    for (const controller of required) {
+      if (!available.includes(controller) && !reasons.has(controller))
+        reasons.set(controller, `${folder} has no ${controller} controller`);
+    }
+    const missing = available.filter((one) => wanted.has(one) && !enabled.includes(one));
+    if (missing.length === 0) continue;
+    try {
+      files.write('cgroup.subtree_control', missing.map((one) => `+${one}`).join(' '));
+    } catch {
+      // One that cannot be enabled fails them all, so each is tried by itself.
+      for (const controller of missing) {
+        try {
+          files.write('cgroup.subtree_control', `+${controller}`);
+        } catch (error) {
+          reasons.set(controller, `${folder} cannot hand it down: ${whyNot(errnoOf(error))}`);
+        }
+      }
+    }
+  }
+  const present = words(readOptional(new FolderFiles(place.folder), 'cgroup.controllers'));
+  return new Map(
+    required
+      .filter((controller) => !present.includes(controller))
+      .map((controller) => [controller, reasons.get(controller) ?? `${place.folder} lacks it`]),
+  );
+}
+
+function whyNot(errno: string): string {
+  if (errno === 'EBUSY') return 'EBUSY, it holds processes of its own';
+  if (errno === 'EOPNOTSUPP') return 'EOPNOTSUPP, it is a threaded cgroup';
+  return errno;
+}
+
+export function words(text: string | undefined): string[] {
+  return (text ?? '').split(/\s+/).filter((word) => word !== '');
+}
+
+/**
+ * A v2 cgroup below one that holds processes may be "domain invalid" (cgroup-v2.rst, "Threads"): it takes processes only as a threaded
+ * cgroup, which has no memory and io controllers.
+ *
+ * @throws CgroupCreateError when such a controller is needed
+ */
+export function readyForProcesses({ folder }: CgroupFolder, required: readonly string[]): void {
+  const files = new FolderFiles(folder);
+  const type = readOptional(files, 'cgroup.type')?.trim();
+  if (type !== 'domain invalid') return;
+  const domain = required.filter((one) => !['cpu', 'cpuset', 'pids', 'perf_event'].includes(one));
+  if (domain.length > 0)
+    throw new CgroupCreateError(
+      `${folder} cannot have the ${domain.join(' and ')} controller: a parent cgroup is threaded`,
+      { hint: 'Choose a cgroupsPath outside of the threaded subtree.' },
+    );
+  files.write('cgroup.type', 'threaded');
+}

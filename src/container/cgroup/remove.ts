@@ -1,0 +1,63 @@
+/**
+ * Removes a cgroup's folders: children first (the container may have made some), with patience for EBUSY, since the last process of a
+ * cgroup leaves it a little after its parent was told. Nothing but folders of a cgroup file system is touched, and none outside of it.
+ */
+import { rmdirSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
+import { CgroupRemoveError, cgroupHint, errnoOf } from './errors.js';
+import { childFolders, pidsOf } from './processes.js';
+import { isOnCgroupfs } from './state.js';
+
+/** 1, 2, 4 … 512 ms: about a second in all. */
+const TRIES = 10;
+
+/**
+ * Removes one folder and what is below it. One that does not exist is removed already.
+ *
+ * @throws CgroupRemoveError
+ */
+export async function removeFolder(folder: string): Promise<void> {
+  // The usual case needs one call.
+  if (tryRemove(folder) === undefined) return;
+  if (!isOnCgroupfs(folder)) {
+    if (tryRemove(folder) === undefined) return;
+    throw new CgroupRemoveError(`${folder} is not on a cgroup file system, so it is left alone`);
+  }
+  for (let tries = 1, pause = 1; ; tries++, pause *= 2) {
+    removeChildren(folder);
+    const errno = tryRemove(folder);
+    if (errno === undefined) return;
+    if (errno !== 'EBUSY' || tries > TRIES) throw removeError(folder, errno);
+    await delay(pause);
+  }
+}
+
+/** Children deepest first; what does not go now is met again at the next try. */
+function removeChildren(folder: string): void {
+  for (const child of childFolders(folder)) {
+    if (tryRemove(child) === undefined) continue;
+    removeChildren(child);
+    tryRemove(child);
+  }
+}
+
+/** @returns undefined when the folder is gone, else the errno */
+function tryRemove(folder: string): string | undefined {
+  try {
+    rmdirSync(folder);
+    return undefined;
+  } catch (error) {
+    const errno = errnoOf(error);
+    return errno === 'ENOENT' ? undefined : errno;
+  }
+}
+
+function removeError(folder: string, errno: string): CgroupRemoveError {
+  const pids = pidsOf(folder, true);
+  if (errno === 'EBUSY' && pids.length > 0)
+    return new CgroupRemoveError(
+      `cannot remove the cgroup ${folder}: it still holds ${pids.length === 1 ? 'process' : 'processes'} ${pids.slice(0, 10).join(', ')}`,
+      { hint: 'Kill them first.' },
+    );
+  return new CgroupRemoveError(`cannot remove the cgroup ${folder}: ${errno}`, { hint: cgroupHint(errno) });
+}
