@@ -97,7 +97,7 @@ export const OP = {
   supervise: 12,
   /** `number` the status. */
   exit: 13,
-  /** a0 where, flags the bytes; `result`. */
+  /** a0 where, flags the bytes, a1 mask, `number` 1: whether the masked field is a2, 0: the masked field; `result`. */
   load: 14,
   /** a0 where, flags the bytes, a1 mask, a2 value, `number` the errno. */
   expect: 15,

@@ -146,12 +146,17 @@ export interface DecimalStep extends Common {
   readonly align: 'left' | 'right';
 }
 
-/** Puts a field of data, that a call has written, into a register: little endian, without sign. */
+/**
+ * Puts a field of data, that a call has written, into a register: little endian, without sign. With `mask` only those bits; with `equals`
+ * 1 when the (masked) field is that, else 0: for jumps on what kind of file there is.
+ */
 export interface LoadStep extends Common {
   readonly op: 'load';
   readonly from: Struct;
   readonly at: number;
   readonly size: 1 | 2 | 4 | 8;
+  readonly mask?: number | bigint;
+  readonly equals?: number | bigint;
   readonly result: Register;
 }
 

@@ -33,8 +33,11 @@ export function printStep(step: Step): string {
       return `copy-tree(${step.from}, ${step.to})`;
     case 'decimal':
       return `decimal(${step.from}, ${printData(step.into)} + ${step.at}, ${step.width}, ${step.align})`;
-    case 'load':
-      return `load(${printData(step.from)} + ${step.at}, ${step.size})${gives(step.result)}`;
+    case 'load': {
+      const mask = step.mask === undefined ? '' : ` & ${hex(step.mask)}`;
+      const equals = step.equals === undefined ? '' : ` == ${hex(step.equals)}`;
+      return `load(${printData(step.from)} + ${step.at}, ${step.size}${mask}${equals})${gives(step.result)}`;
+    }
     case 'expect': {
       const mask = step.mask === undefined ? '' : ` & ${hex(step.mask)}`;
       return `expect(${printData(step.from)} + ${step.at}, ${step.size}${mask} == ${hex(step.equals)}) else ${step.error}`;

@@ -106,7 +106,12 @@ export function recordOf(plan: Plan, step: Step, here: Place): StepRecord {
         op,
         flags: step.size,
         result: step.result,
-        arguments: [fieldOf(step.from, step.at, step.size, here)],
+        number: step.equals === undefined ? 0 : 1,
+        arguments: [
+          fieldOf(step.from, step.at, step.size, here),
+          step.mask ?? 0xffff_ffff_ffff_ffffn,
+          step.equals ?? 0,
+        ],
       };
     case 'expect': {
       const mask = step.mask ?? 0xffff_ffff_ffff_ffffn;
