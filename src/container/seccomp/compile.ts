@@ -156,7 +156,7 @@ export function compileSeccomp(profile: OciSeccomp, pointer = ''): SeccompProgra
 
   const numbers = verdicts(rules, 'x86_64', fallback);
   const x32 = wants('SCMP_ARCH_X32');
-  if (x32) for (const [number, leaf] of verdicts(rules, 'x32', fallback)) numbers.set(number, leaf);
+  if (x32) verdicts(rules, 'x32', fallback).forEach((leaf, number) => void numbers.set(number, leaf));
   const segments = overlay(
     [
       ...background(profile, 'x86_64', 0, fallback),
@@ -172,12 +172,15 @@ export function compileSeccomp(profile: OciSeccomp, pointer = ''): SeccompProgra
   const start = out.jump(JMP_JEQ_K, AUDIT_ARCH_X86_64, entry, otherwise);
   out.step(LD_W_ABS, SECCOMP_DATA_ARCH, start);
 
-  const named = new Set((profile.syscalls ?? []).flatMap((rule) => rule.names));
+  const unknown = new Set<string>();
+  for (const rule of profile.syscalls ?? []) {
+    for (const name of rule.names) if (!isSyscall(name)) unknown.add(name);
+  }
   return {
     filter: out.bytes(),
     instructions: out.length,
     flags: flagBits(profile, listener !== undefined),
     ...(listener === undefined ? {} : { listener }),
-    unknown: [...named].filter((name) => !isSyscall(name)),
+    unknown: [...unknown],
   };
 }

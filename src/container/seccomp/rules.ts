@@ -10,7 +10,7 @@ import {
   type SeccompAction,
   SeccompProfileError,
 } from './profile.js';
-import { type Abi, IPC_CODE_MASK, multiplexedCall, syscallTable } from './syscalls.js';
+import { type Abi, IPC_CODE_MASK, multiplexedCalls, syscallTable } from './syscalls.js';
 
 /** linux/seccomp.h: SECCOMP_RET_*, the most severe first as signed 32-bit numbers, which is how the kernel ranks them. */
 const RETURN_VALUES: Readonly<Record<SeccompAction, number>> = {
@@ -80,15 +80,15 @@ function narrow(arg: OciSeccompArg, bits: 32 | 64): Condition | boolean {
 }
 
 interface Entry {
-  unconditional: number | undefined;
   readonly tries: ConditionalVerdict[];
   /** Conditions seen, with verdict and rule: two verdicts under one condition contradict each other. */
   readonly seen: Map<string, { verdict: number; rule: string }>;
 }
 
-/** Collects the verdicts of one ABI. */
+/** Collects the verdicts of one ABI. Most rules have no conditions: those cost a number in a map. */
 class Collector {
-  readonly #entries = new Map<number, Entry>();
+  readonly #plain = new Map<number, Leaf>();
+  readonly #conditional = new Map<number, Entry>();
   readonly #bits: 32 | 64;
 
   constructor(abi: Abi) {
@@ -96,10 +96,10 @@ class Collector {
   }
 
   #entry(number: number): Entry {
-    let entry = this.#entries.get(number);
+    let entry = this.#conditional.get(number);
     if (entry === undefined) {
-      entry = { unconditional: undefined, tries: [], seen: new Map() };
-      this.#entries.set(number, entry);
+      entry = { tries: [], seen: new Map() };
+      this.#conditional.set(number, entry);
     }
     return entry;
   }
@@ -108,17 +108,21 @@ class Collector {
    * Adds a rule for a number. `rule` and `name` are for the message about a contradiction; without `rule` the one that was there stays.
    */
   add(number: number, args: readonly OciSeccompArg[], verdict: number, name: string, rule?: string): void {
+    if (args.length === 0) {
+      if (!this.#plain.has(number)) this.#plain.set(number, verdict);
+      return;
+    }
     const conditions: Condition[] = [];
     for (const arg of args) {
       const condition = narrow(arg, this.#bits);
       if (condition === false) return;
       if (condition !== true) conditions.push(condition);
     }
-    const entry = this.#entry(number);
     if (conditions.length === 0) {
-      entry.unconditional ??= verdict;
+      this.add(number, [], verdict, name, rule);
       return;
     }
+    const entry = this.#entry(number);
     const key = conditions
       .map((c) => `${c.index} ${c.op} ${c.mask} ${c.value}`)
       .sort()
@@ -136,13 +140,12 @@ class Collector {
     }
   }
 
+  /** Verdicts by number; where conditions do not hold, `fallback`. */
   leaves(fallback: number): Map<number, Leaf> {
-    const leaves = new Map<number, Leaf>();
-    for (const [number, entry] of this.#entries) {
-      if (entry.unconditional !== undefined) leaves.set(number, entry.unconditional);
-      else if (entry.tries.length > 0) leaves.set(number, { tries: entry.tries, fallback });
+    for (const [number, { tries }] of this.#conditional) {
+      if (!this.#plain.has(number)) this.#plain.set(number, { tries, fallback });
     }
-    return leaves;
+    return this.#plain;
   }
 }
 
@@ -185,8 +188,8 @@ export function rulesByName(profile: OciSeccomp, pointer: string): RulesByName {
     const variants = alternatives(rule.args ?? []).map((args) => ({ pointer: where, verdict, args }));
     for (const name of rule.names) {
       const known = byName.get(name);
-      if (known === undefined) byName.set(name, [...variants]);
-      else known.push(...variants);
+      if (known === undefined) byName.set(name, variants.slice());
+      else for (const variant of variants) known.push(variant);
     }
   });
   return byName;
@@ -196,21 +199,21 @@ export function rulesByName(profile: OciSeccomp, pointer: string): RulesByName {
 export function verdicts(rules: RulesByName, abi: Abi, fallback: number): Map<number, Leaf> {
   const table = syscallTable();
   const collector = new Collector(abi);
-  for (const [name, list] of rules) {
+  rules.forEach((list, name) => {
     const number = table.get(name)?.[abi];
-    if (number === undefined) continue;
+    if (number === undefined) return;
     for (const rule of list) collector.add(number, rule.args, rule.verdict, name, rule.pointer);
-  }
+  });
   if (abi === 'i386') addMultiplexed(rules, collector, fallback);
   return collector.leaves(fallback);
 }
 
 /** i386 reaches sockets and System V IPC through socketcall(2) and ipc(2), too: a rule on the call holds there as well. */
 function addMultiplexed(rules: RulesByName, collector: Collector, fallback: number): void {
-  for (const [name, list] of rules) {
-    const inside = multiplexedCall(name);
-    const number = inside === undefined ? undefined : syscallTable().get(inside.by)?.i386;
-    if (inside === undefined || number === undefined) continue;
+  for (const [name, inside] of multiplexedCalls()) {
+    const list = rules.get(name);
+    const number = syscallTable().get(inside.by)?.i386;
+    if (list === undefined || number === undefined) continue;
     const verdict = multiplexedVerdict(list, fallback);
     if (verdict === fallback) continue;
     const arg: OciSeccompArg = {

@@ -68,9 +68,9 @@ const multiplexed = new Map<string, Multiplexed>([
   ...Object.entries(IPC_CALLS).map(([name, code]): [string, Multiplexed] => [name, { by: 'ipc', code }]),
 ]);
 
-/** How i386 reaches the call through a multiplexer; undefined when it does not. */
-export function multiplexedCall(name: string): Multiplexed | undefined {
-  return multiplexed.get(name);
+/** The calls that i386 reaches through a multiplexer, by name. */
+export function multiplexedCalls(): ReadonlyMap<string, Multiplexed> {
+  return multiplexed;
 }
 
 function column(text: string | undefined, bit = 0): number | undefined {

@@ -3,7 +3,7 @@
  * which the tests compare with it. Not shipped.
  */
 import type { OciSeccomp, OciSeccompArg, OciSyscall } from '../profile.js';
-import { type Abi, multiplexedCall, syscallTable } from '../syscalls.js';
+import { type Abi, multiplexedCalls, syscallTable } from '../syscalls.js';
 import type { SeccompData } from './interpreter.js';
 
 const KILL_PROCESS = 0x80000000;
@@ -112,7 +112,7 @@ export function naiveVerdict(profile: OciSeccomp, data: SeccompData): number {
       const first = Number(data.args[0] ?? 0n) % 2 ** 32;
       const code = name === 'ipc' ? first % 65536 : first;
       const inner = [...new Set(worth.flatMap((rule) => rule.names))].filter((candidate) => {
-        const inside = multiplexedCall(candidate);
+        const inside = multiplexedCalls().get(candidate);
         return inside?.by === name && inside.code === code;
       });
       for (const call of inner) {
