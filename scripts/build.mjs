@@ -191,6 +191,29 @@ function assemble(name, scratch) {
   run('objcopy', ['-O', 'binary', elf, join('dist/firmware', `${stem}.bin`)]);
 }
 
+/** A program of a few KB without a C library, in one piece: it is copied into memory at every start. */
+const FREESTANDING = [
+  '-Os',
+  '-static',
+  '-nostdlib',
+  '-ffreestanding',
+  '-fno-pic',
+  '-no-pie',
+  '-fno-stack-protector',
+  '-fno-asynchronous-unwind-tables',
+  '-fcf-protection=none',
+  // Or gcc would make the loop inside memcpy a call of memcpy.
+  '-fno-tree-loop-distribute-patterns',
+  '-Wl,-z,noseparate-code,-z,noexecstack,--build-id=none',
+  '-s',
+];
+
+/** What a tool's source asks for: tools that run in a guest say `@static`, since there are no libraries there. */
+function toolFlags(source) {
+  if (/@freestanding\b/.test(source)) return FREESTANDING;
+  return /@static\b/.test(source) ? ['-O2', '-static'] : ['-O2'];
+}
+
 function buildFirmware() {
   const guests = sourcesIn('firmware', '.S');
   const tools = sourcesIn('firmware', '.c');
@@ -200,13 +223,10 @@ function buildFirmware() {
   try {
     for (const name of guests) assemble(name, scratch);
     for (const name of tools) {
-      // Tools that run in a guest say `@static`: there are no libraries there.
-      const linkage = /@static\b/.test(readFileSync(join('firmware', name), 'utf8')) ? ['-static'] : [];
       run('gcc', [
-        '-O2',
         '-Wall',
         '-Wextra',
-        ...linkage,
+        ...toolFlags(readFileSync(join('firmware', name), 'utf8')),
         '-o',
         join('dist/firmware', basename(name, '.c')),
         join('firmware', name),

@@ -1,5 +1,8 @@
 import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { packageRoot } from '../../sys/package-root.js';
 import { SYSCALLS, syscallNumber } from './syscalls.js';
 
 test('every system call has the number that the kernel headers give it', () => {
@@ -15,4 +18,9 @@ test('every system call has the number that the kernel headers give it', () => {
 test('calls that would change the launcher itself are not in the table', () => {
   for (const name of ['mmap', 'munmap', 'mprotect', 'brk', 'rt_sigaction', 'rt_sigreturn', 'fork', 'execve'])
     expect(syscallNumber(name), name).toBeUndefined();
+});
+
+test('the launcher allows the same calls', () => {
+  const header = readFileSync(join(packageRoot(), 'firmware/launcher/allowed-calls.h'), 'utf8');
+  expect([...header.matchAll(/X\((\w+)\)[ \n]/g)].map(([, name]) => name)).toEqual(Object.keys(SYSCALLS));
 });

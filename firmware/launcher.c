@@ -1,0 +1,478 @@
+/*
+ * The launcher (@freestanding: static, no libc): executes a launch plan. A plan is programs of system calls that the engine has compiled from
+ * an OCI config.json (src/container/plan); this is all of tvmm that ever runs between the engine and the container's first program.
+ *
+ *     launcher FD            execute the plan that the descriptor holds
+ *     launcher --check FD    say whether it is one: nothing is executed
+ *     launcher --init CMD... be a container's init: start CMD, hand on signals, reap
+ *
+ * The plan is copied and checked as a whole first: garbage ends with a sentence and status 125. The container must not be able to write
+ * to the program that runs on the host (CVE-2019-5736), so the launcher runs from a sealed memfd, and moves itself into one if need be.
+ *
+ * Parts: sys.h (the kernel), plan.h (the format and its check), report.h (messages), ensure.h, copy.h, hook.h, supervise.h (steps).
+ */
+#include "launcher/copy.h"
+#include "launcher/ensure.h"
+#include "launcher/hook.h"
+#include "launcher/supervise.h"
+
+#define SEALS (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
+#define FIRST_SIGNAL 1
+#define LAST_SIGNAL 64
+
+static void run_program(u32 program);
+
+static u64 argument(const struct step *step, int n)
+{
+	switch (step->kinds[n]) {
+	case KIND_REGISTER:
+		return (u64)self.registers[step->args[n]];
+	case KIND_DATA:
+		return (u64)(plan.data + step->args[n]);
+	default:
+		return step->args[n];
+	}
+}
+
+static void set_register(u8 reg, i64 value)
+{
+	if (reg != NONE)
+		self.registers[reg] = value;
+}
+
+static void apply_patches(const struct step *step)
+{
+	for (u32 i = 0; i < step->patches; i++) {
+		const struct patch *patch = &plan.patches[step->first_patch + i];
+		memcpy(plan.data + patch->at, &self.registers[patch->reg], patch->size);
+	}
+}
+
+static u64 load(const struct step *step)
+{
+	u64 value = 0;
+	memcpy(&value, plan.data + step->args[0], step->flags);
+	return value;
+}
+
+/* Returns an errno or 0, as all steps that follow. */
+static int step_call(const struct step *step)
+{
+	long result;
+	do
+		result = sys6(step->number, (long)argument(step, 0), (long)argument(step, 1), (long)argument(step, 2),
+			      (long)argument(step, 3), (long)argument(step, 4), (long)argument(step, 5));
+	while (result == -EINTR && (step->flags & 1));
+	if (failed(result)) {
+		for (int i = 0; i < 4; i++)
+			if (step->allow[i] == -result)
+				goto allowed;
+		return (int)-result;
+	}
+allowed:
+	set_register(step->result, result);
+	return 0;
+}
+
+static long clone_process(u64 flags, int cgroup)
+{
+	struct clone_args args = {.flags = flags, .exit_signal = flags & CLONE_PARENT ? 0 : SIGCHLD};
+	if (cgroup >= 0) {
+		args.flags |= CLONE_INTO_CGROUP;
+		args.cgroup = (u64)cgroup;
+	}
+	long pid = sys(__NR_clone3, &args, sizeof args);
+	/* Seccomp profiles of the container around us may know only the older call. */
+	if (pid == -ENOSYS && cgroup < 0 && (flags & (CLONE_NEWTIME | CLONE_CLEAR_SIGHAND)) == 0)
+		pid = sys(__NR_clone, flags | SIGCHLD, 0, 0, 0, 0);
+	return pid;
+}
+
+static int step_clone(const struct step *step)
+{
+	int pair[2];
+	if (self.child_count == MAX_CHILDREN)
+		return EAGAIN;
+	long result = sys(__NR_socketpair, 1 /* AF_UNIX */, 1 /* SOCK_STREAM */ | O_CLOEXEC, 0, pair);
+	if (failed(result))
+		return (int)-result;
+	u32 parent = self.program;
+	long pid = clone_process(step->args[0], step->reg == NONE ? -1 : (int)self.registers[step->reg]);
+	if (pid == 0) {
+		for (int i = 0; i < MAX_PROGRAMS; i++) {
+			close_fd(self.channels[i]);
+			self.channels[i] = -1;
+		}
+		close_fd(pair[0]);
+		self.channels[parent] = pair[1];
+		self.child_count = 0;
+		set_signal_mask(0);
+		run_program(step->number);
+	}
+	close_fd(pair[1]);
+	if (failed(pid)) {
+		close_fd(pair[0]);
+		return (int)-pid;
+	}
+	close_fd(self.channels[step->number]);
+	self.channels[step->number] = pair[0];
+	self.child_programs[self.child_count] = (u8)step->number;
+	self.children[self.child_count++] = (int)pid;
+	set_register(step->result, pid);
+	return 0;
+}
+
+static int jumps(const struct step *step)
+{
+	i64 value = step->flags == WHEN_ALWAYS ? 0 : self.registers[step->reg];
+	switch (step->flags) {
+	case WHEN_NEGATIVE:
+		return value < 0;
+	case WHEN_NOT_NEGATIVE:
+		return value >= 0;
+	case WHEN_ZERO:
+		return value == 0;
+	case WHEN_NOT_ZERO:
+		return value != 0;
+	default:
+		return 1;
+	}
+}
+
+static int step_send(const struct step *step)
+{
+	int fd = step->flags == ENGINE ? self.control : self.channels[step->flags];
+	long sent = fd < 0 ? -ENOTCONN
+			   : tell(fd, MESSAGE_SENT, (u8)step->number, step->reg == NONE ? 0 : self.registers[step->reg]);
+	return failed(sent) ? (int)-sent : 0;
+}
+
+static int step_receive(const struct step *step)
+{
+	int fd = step->flags == ENGINE ? self.control : self.channels[step->flags];
+	i64 value = 0;
+	int error = fd < 0 ? ENOTCONN : receive(fd, (u8)step->number, &value);
+	/* How the peer ended says more than that it is gone. */
+	if (error == ECONNRESET && step->flags != ENGINE) {
+		int status = end_children(step->flags);
+		fail_with(error, status < 0 ? 0 : status, 125);
+	}
+	if (!error)
+		set_register(step->result, value);
+	return error;
+}
+
+static int step_ensure(const struct step *step)
+{
+	long fd = ensure((int)self.registers[step->reg], (const char *)argument(step, 0), step->flags & 1, (u32)step->args[1]);
+	if (failed(fd))
+		return (int)-fd;
+	set_register(step->result, fd);
+	return 0;
+}
+
+static int step_decimal(const struct step *step)
+{
+	char text[21], *into = (char *)argument(step, 0);
+	unsigned width = (unsigned)step->args[1], n = print_number(text, self.registers[step->reg]);
+	int right = step->flags & 1;
+	if (n > width)
+		return ERANGE;
+	memset(into, right ? ' ' : 0, width);
+	memcpy(right ? into + width - n : into, text + 21 - n, n);
+	return 0;
+}
+
+static int step_send_descriptor(const struct step *step)
+{
+	struct {
+		u64 size;
+		int level, type, fd, padding;
+	} control = {20, 1 /* SOL_SOCKET */, 1 /* SCM_RIGHTS */, (int)argument(step, 1), 0};
+	struct {
+		u64 data, size;
+	} vector = {argument(step, 2), step->args[3]};
+	struct {
+		u64 name;
+		u32 name_size, padding;
+		void *vectors;
+		u64 count;
+		void *control;
+		u64 control_size;
+		int flags, padding2;
+	} message = {.vectors = &vector, .count = 1, .control = &control, .control_size = sizeof control};
+	long sent;
+	do
+		sent = sys(__NR_sendmsg, argument(step, 0), &message, 0x4000 /* MSG_NOSIGNAL */);
+	while (sent == -EINTR);
+	return failed(sent) ? (int)-sent : 0;
+}
+
+static int step_hook(const struct step *step)
+{
+	struct hook hook = {(const char *)argument(step, 0), (char *const *)argument(step, 1), (char *const *)argument(step, 2),
+			    (const char *)argument(step, 3), step->args[4], step->args[5]};
+	int status, error = run_hook(&hook, &status);
+	if (!error && status != 0)
+		fail_with(0, status, 125);
+	return error;
+}
+
+static void __attribute__((noreturn)) step_exec(const struct step *step)
+{
+	const char *const *candidates = (const char *const *)argument(step, 0);
+	long error = -ENOENT;
+	set_handler(SIGPIPE, 0);
+	set_signal_mask(0);
+	for (; *candidates; candidates++) {
+		long result = sys(__NR_execve, *candidates, argument(step, 1), argument(step, 2));
+		if (result == -EACCES)
+			error = result;
+		else if (result != -ENOENT && result != -ENOTDIR) {
+			error = result;
+			break;
+		}
+	}
+	fail_with((int)-error, 0, error == -ENOENT ? 127 : 126);
+}
+
+static void __attribute__((noreturn)) step_supervise(const struct step *step)
+{
+	int status = supervise((int)self.registers[step->reg], step->flags & 1);
+	if (self.control >= 0)
+		tell(self.control, MESSAGE_ENDED, (u8)step->number, status);
+	leave(exit_status(status));
+}
+
+static int run_step(const struct step *step)
+{
+	switch (step->op) {
+	case OP_CALL:
+		return step_call(step);
+	case OP_CLONE:
+		return step_clone(step);
+	case OP_SEND:
+		return step_send(step);
+	case OP_RECEIVE:
+		return step_receive(step);
+	case OP_ENSURE:
+		return step_ensure(step);
+	case OP_COPY_TREE:
+		return (int)-copy_tree((int)argument(step, 0), (int)argument(step, 1));
+	case OP_DECIMAL:
+		return step_decimal(step);
+	case OP_SEND_DESCRIPTOR:
+		return step_send_descriptor(step);
+	case OP_HOOK:
+		return step_hook(step);
+	case OP_EXEC:
+		step_exec(step);
+	case OP_SUPERVISE:
+		step_supervise(step);
+	case OP_EXIT:
+		leave((int)step->number);
+	case OP_LOAD:
+		set_register(step->result, (i64)load(step));
+		return 0;
+	case OP_EXPECT:
+		return (load(step) & step->args[1]) == step->args[2] ? 0 : (int)step->number;
+	default:
+		return 0;
+	}
+}
+
+/* Jumps lead forward only and children have higher numbers than their parents, so every program ends. */
+static void __attribute__((noreturn)) run_program(u32 program)
+{
+	const struct program *p = &plan.programs[program];
+	self.program = program;
+	for (u32 i = 0; i < p->count;) {
+		const struct step *step = &plan.steps[p->first + i];
+		self.step = i;
+		if (step->op == OP_JUMP) {
+			i = jumps(step) ? step->number : i + 1;
+			continue;
+		}
+		apply_patches(step);
+		int error = run_step(step);
+		if (error)
+			fail_with(error, 0, 125);
+		i++;
+	}
+	leave(0);
+}
+
+static void __attribute__((noreturn)) refuse(const char *what, long error)
+{
+	COMPLAIN(what, ": errno ", NUMBER(-error));
+	leave(125);
+}
+
+/* Reads the whole plan into memory of our own, its end at the end of a page with nothing behind it. */
+static void read_plan(const char *descriptor)
+{
+	struct stat st;
+	int fd = (int)parse_number(descriptor);
+	long result = sys(__NR_fstat, fd, &st);
+	if (failed(result))
+		refuse("the plan's descriptor is none", result);
+	if (st.st_size <= 0 || (u64)st.st_size > MAX_PLAN || st.st_size % 8 != 0)
+		damaged("nothing of this size is a plan:", st.st_size);
+	u64 size = (u64)st.st_size, room = (size + PAGE - 1) & ~(PAGE - 1);
+	long at = sys(__NR_mmap, 0, room + PAGE, 3 /* PROT_READ|PROT_WRITE */, 0x22 /* MAP_PRIVATE|MAP_ANONYMOUS */, -1, 0);
+	if (failed(at))
+		refuse("no memory for the plan", at);
+	sys(__NR_mprotect, at + (long)room, PAGE, 0);
+	u8 *whole = (u8 *)at + (room - size);
+	for (u64 got = 0; got < size; got += (u64)result) {
+		result = sys(__NR_pread64, fd, whole + got, size - got, got);
+		if (result <= 0)
+			refuse("the plan cannot be read", result);
+	}
+	close_fd(fd);
+	load_plan(whole, size);
+}
+
+/* The registers, and the control socket that no program of the container may inherit. */
+static void prepare_self(void)
+{
+	for (int i = 0; i < REGISTERS; i++)
+		self.registers[i] = -1;
+	for (int i = 0; i < MAX_PROGRAMS; i++)
+		self.channels[i] = -1;
+	self.control = -1;
+	for (u32 i = 0; i < plan.header->inherited.count; i++) {
+		const struct inherited *inherited = &plan.inherited[i];
+		self.registers[inherited->reg] = inherited->fd;
+		if (inherited->reg == CONTROL_REGISTER)
+			self.control = inherited->fd;
+	}
+	if (self.control >= 0 && failed(sys(__NR_fcntl, self.control, F_SETFD, FD_CLOEXEC)))
+		damaged("its control socket is no open descriptor:", self.control);
+}
+
+/* Whoever started us may ignore signals (Node ignores SIGPIPE, nohup SIGHUP); the container begins with none ignored. */
+static void prepare_signals(int blocked)
+{
+	for (int signal = FIRST_SIGNAL; signal <= LAST_SIGNAL; signal++)
+		if (signal != SIGKILL && signal != SIGSTOP)
+			set_handler(signal, signal == SIGPIPE ? 1 /* SIG_IGN */ : 0);
+	set_signal_mask(blocked ? ~0ULL : 0);
+}
+
+/* What waits for a child hands signals on instead of dying of them, from the beginning. */
+static int supervises(void)
+{
+	const struct program *p = &plan.programs[0];
+	for (u32 i = 0; i < p->count; i++)
+		if (plan.steps[p->first + i].op == OP_SUPERVISE)
+			return 1;
+	return 0;
+}
+
+/* Descriptors 0 to 2 must be something, or the next file that is opened becomes the container's stdout. */
+static void fill_stdio(void)
+{
+	for (int fd = 0; fd < 3; fd++)
+		if (sys(__NR_fcntl, fd, F_GETFD) == -EBADF && sys(__NR_open, "/dev/null", O_RDWR) != fd)
+			leave(125);
+}
+
+/* Moves into a sealed copy of this program, unless this is one: the container reaches our file by /proc/PID/exe. */
+static void seal_self(char **argv, char **envp)
+{
+	struct stat st;
+	long exe = sys(__NR_open, "/proc/self/exe", O_RDONLY | O_CLOEXEC), result;
+	if (failed(exe))
+		refuse("cannot find myself in /proc", exe);
+	result = sys(__NR_fcntl, exe, F_GET_SEALS);
+	if (!failed(result) && (result & F_SEAL_WRITE)) {
+		close_fd((int)exe);
+		return;
+	}
+	long copy = sys(__NR_memfd_create, "tvmm-launcher", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
+	if (copy == -EINVAL) /* Before Linux 6.3 there is no MFD_EXEC: all of them are executable. */
+		copy = sys(__NR_memfd_create, "tvmm-launcher", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (failed(copy))
+		refuse("cannot make a sealed copy of myself", copy);
+	result = sys(__NR_fstat, exe, &st);
+	for (i64 left = st.st_size; !failed(result) && left > 0; left -= result)
+		if ((result = sys(__NR_sendfile, copy, exe, NULL, left)) == 0)
+			result = -EIO;
+	if (!failed(result))
+		result = sys(__NR_fcntl, copy, F_ADD_SEALS, SEALS);
+	if (!failed(result))
+		result = sys(__NR_execveat, copy, "", argv, envp, AT_EMPTY_PATH);
+	refuse("cannot run from a sealed copy of myself", result);
+}
+
+/* execvp(3): by PATH if the name has no slash. */
+static long exec_by_path(char **argv, char **envp)
+{
+	static char path[8192];
+	const char *folders = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+	size_t name = length(argv[0]);
+	long error = -ENOENT;
+	for (const char *c = argv[0]; *c; c++)
+		if (*c == '/')
+			return sys(__NR_execve, argv[0], argv, envp);
+	for (char **e = envp; *e; e++)
+		if ((*e)[0] == 'P' && (*e)[1] == 'A' && (*e)[2] == 'T' && (*e)[3] == 'H' && (*e)[4] == '=')
+			folders = *e + 5;
+	while (*folders) {
+		size_t n = 0;
+		while (folders[n] && folders[n] != ':')
+			n++;
+		if (n + name + 2 <= sizeof path) {
+			memcpy(path, folders, n);
+			path[n] = '/';
+			memcpy(path + n + 1, argv[0], name + 1);
+			long result = sys(__NR_execve, path, argv, envp);
+			if (result != -ENOENT && result != -ENOTDIR)
+				error = result;
+		}
+		folders += folders[n] ? n + 1 : n;
+	}
+	return error;
+}
+
+static void __attribute__((noreturn)) be_init(char **argv, char **envp)
+{
+	prepare_signals(1);
+	long child = sys(__NR_clone, SIGCHLD, 0, 0, 0, 0);
+	if (child == 0) {
+		set_handler(SIGPIPE, 0);
+		set_signal_mask(0);
+		long error = exec_by_path(argv, envp);
+		COMPLAIN("cannot start ", argv[0], ": errno ", NUMBER(-error));
+		leave(error == -ENOENT || error == -ENOTDIR ? 127 : 126);
+	}
+	if (failed(child))
+		refuse("cannot start a process", child);
+	leave(exit_status(supervise((int)child, 1)));
+}
+
+__attribute__((used)) void launcher_main(long *stack)
+{
+	long argc = stack[0];
+	char **argv = (char **)(stack + 1), **envp = argv + argc + 1;
+	if (argc >= 3 && equal(argv[1], "--init"))
+		be_init(argv + 2, envp);
+	if (argc == 3 && equal(argv[1], "--check")) {
+		read_plan(argv[2]);
+		leave(0);
+	}
+	if (argc != 2 || parse_number(argv[1]) < 0) {
+		COMPLAIN("usage: launcher FD | --check FD | --init COMMAND...");
+		leave(125);
+	}
+	fill_stdio();
+	seal_self(argv, envp);
+	sys(__NR_prctl, PR_SET_NAME, "tvmm-launcher");
+	read_plan(argv[1]);
+	prepare_self();
+	prepare_signals(supervises());
+	run_program(0);
+}
+
+__asm__(".globl _start\n_start:\n\txor %ebp, %ebp\n\tmov %rsp, %rdi\n\tand $-16, %rsp\n\tcall launcher_main\n");

@@ -1,0 +1,152 @@
+/*
+ * What the launcher says: fixed messages of 32 bytes over the control socket (src/container/launch/messages.ts), or a line on stderr where
+ * there is no engine to hear them. A failure is told once, then the process takes the children that it cloned with it.
+ */
+#pragma once
+#include "plan.h"
+
+enum { MESSAGE_SENT = 1, MESSAGE_FAILED = 2, MESSAGE_ENDED = 3, MESSAGE_TEXT = 4, MESSAGE_ANSWER = 16 };
+
+struct message {
+	u8 type, tag;
+	u16 program;
+	u32 step;
+	union {
+		struct {
+			i64 value;
+			u32 error, unused;
+			u64 unused2;
+		};
+		char text[24];
+	};
+};
+
+_Static_assert(sizeof(struct message) == 32, "the messages of messages.ts");
+
+#define MAX_CHILDREN 32
+
+/* This process: a copy of its parent's, except for the channels and children. */
+static struct {
+	i64 registers[REGISTERS];
+	int control;
+	u32 program, step;
+	/* The sockets to the parent and the children, by their programs. */
+	int channels[MAX_PROGRAMS];
+	int children[MAX_CHILDREN];
+	u8 child_programs[MAX_CHILDREN];
+	u32 child_count;
+	/* The end of what a hook has printed. */
+	char output[240];
+	u32 output_length;
+} self;
+
+static long send_message(int fd, const struct message *message)
+{
+	long sent;
+	do
+		sent = sys(__NR_sendto, fd, message, sizeof *message, 0x4000 /* MSG_NOSIGNAL */);
+	while (sent == -EINTR);
+	return sent;
+}
+
+/* Ends the children that this process has cloned; `program`'s wait status, or -1. */
+static int end_children(u32 program)
+{
+	int found = -1;
+	for (u32 i = 0; i < self.child_count; i++) {
+		int status;
+		sys(__NR_kill, self.children[i], SIGKILL);
+		if (wait_for(self.children[i], &status, 0x40000000 /* __WALL */) == self.children[i] &&
+		    self.child_programs[i] == program)
+			found = status;
+	}
+	self.child_count = 0;
+	return found;
+}
+
+static void tell_stderr(int error, i64 value)
+{
+	const struct step *step = &plan.steps[plan.programs[self.program].first + self.step];
+	if (self.output_length > 0)
+		write_all(2, self.output, self.output_length);
+	COMPLAIN("cannot ", step->what == NO_TEXT ? "go on" : (const char *)plan.data + step->what, ": step ", NUMBER(self.step),
+		 " of program ", NUMBER(self.program), error ? ": errno " : ": status ", NUMBER(error ? error : value));
+}
+
+/* `value` is a wait status where there is one, else 0. */
+static void report_failure(int error, i64 value)
+{
+	struct message failure = {.type = MESSAGE_FAILED, .program = (u16)self.program, .step = self.step};
+	for (u32 at = 0; self.control >= 0 && at < self.output_length; at += 24) {
+		struct message text = {.type = MESSAGE_TEXT, .program = (u16)self.program, .step = self.step};
+		text.tag = (u8)(self.output_length - at < 24 ? self.output_length - at : 24);
+		memcpy(text.text, self.output + at, text.tag);
+		send_message(self.control, &text);
+	}
+	failure.error = (u32)error;
+	failure.value = value;
+	if (self.control < 0 || failed(send_message(self.control, &failure)))
+		tell_stderr(error, value);
+}
+
+static void __attribute__((noreturn)) fail_with(int error, i64 value, int status)
+{
+	report_failure(error, value);
+	end_children(0);
+	leave(status);
+}
+
+static long tell(int fd, u8 type, u8 tag, i64 value)
+{
+	struct message message = {.type = type, .tag = tag, .program = (u16)self.program, .step = self.step};
+	message.value = value;
+	return send_message(fd, &message);
+}
+
+/* Whether the engine is gone: what waits for a peer must not wait for ever behind it. */
+static int wait_for_message(int fd)
+{
+	struct pollfd fds[2] = {{fd, POLLIN, 0}, {self.control, 0, 0}};
+	for (;;) {
+		long ready = sys(__NR_poll, fds, 2, -1);
+		if (ready == -EINTR)
+			continue;
+		if (failed(ready))
+			return (int)-ready;
+		if (fds[0].revents)
+			return 0;
+		return ECANCELED;
+	}
+}
+
+/*
+ * Takes the message with `tag` from a socket. Several processes may read from the engine's: each looks before it takes, and leaves what is
+ * another's. Returns an errno or 0.
+ */
+static int receive(int fd, u8 tag, i64 *value)
+{
+	struct message message;
+	for (;;) {
+		int error = wait_for_message(fd);
+		if (error)
+			return error;
+		long got = sys(__NR_recvfrom, fd, &message, sizeof message, 0x42 /* MSG_PEEK|MSG_DONTWAIT */);
+		if (got == 0 || got == -ECONNRESET)
+			return ECONNRESET;
+		if (got == -EINTR || got == -EAGAIN)
+			continue;
+		if (failed(got))
+			return (int)-got;
+		if ((u64)got < sizeof message || (message.tag != tag && fd == self.control)) {
+			sleep_ms(1);
+			continue;
+		}
+		if (message.tag != tag)
+			return EPROTO;
+		got = sys(__NR_recvfrom, fd, &message, sizeof message, 0x40);
+		if (got != sizeof message || message.tag != tag)
+			return EPROTO;
+		*value = message.value;
+		return 0;
+	}
+}
