@@ -1,0 +1,348 @@
+/**
+ * Networks for the engine: sets up what `--network` asks for in a container's namespace and takes it down again. A container on networks has
+ * its namespace pinned (`/run/tvmm/netns/ID`), so that its plugins can undo their work after its processes are gone. Everything that
+ * is set up is on record before it exists; a failed set-up is taken down whole.
+ */
+import { join } from 'node:path';
+import { FileLock } from '../../sys/file-lock.js';
+import { NetlinkSocket } from '../../sys/netlink.js';
+import { findLink, isolatePort, listLinks, removeLink } from '../../sys/netlink-route.js';
+import { createNetns, netnsIdentity, pinNetns, releaseNetns } from '../../sys/netns.js';
+import type { StoredAttachment } from './attachment-store.js';
+import { Attachments } from './attachments.js';
+import { capabilityArguments, requireCapabilities } from './capabilities.js';
+import { Cni } from './cni.js';
+import { isCniName } from './cni-config.js';
+import { cniPath, type PluginRun } from './cni-exec.js';
+import type { CniResult, ResultDns } from './cni-result.js';
+import type { NetworkDefinition } from './definition.js';
+import { NetworkError, NetworkOptionError } from './errors.js';
+import { formatCidr, formatIp } from './ip.js';
+import { applyRules, needsRules } from './isolation.js';
+import { bringLoopbackUp } from './loopback.js';
+import type { NetworkMode, NetworkRequest } from './mode.js';
+import { type FoundNetwork, NetworkStore } from './network-store.js';
+import { listenerOwners } from './port-owners.js';
+import { type PortMapping, type PortOwner, PROTOCOLS, settlePorts } from './ports.js';
+
+const LOCK_TIMEOUT_MS = 120_000;
+
+export interface NetworksOptions {
+  /** What is lost at a reboot, as namespaces and links are. Default `/run/tvmm/network`. */
+  readonly stateFolder?: string;
+  /** Default `/run/tvmm/netns`. */
+  readonly netnsFolder?: string;
+  /** What stays. Default `/var/lib/tvmm/networks`. */
+  readonly definitionFolder?: string;
+  /** The administrator's networks. Default `/etc/cni/net.d`. */
+  readonly configFolder?: string;
+  /** Folders with plugins. Default: CNI_PATH, or the usual ones. */
+  readonly cniPath?: readonly string[];
+  /** How a container is called in messages: `container web`. */
+  readonly describe?: (containerId: string) => string;
+  readonly run?: PluginRun;
+}
+
+export interface SetUpRequest {
+  readonly containerId: string;
+  /** Its network namespace: `/proc/PID/ns/net` of its init, or a pod's file. */
+  readonly netns: string;
+  readonly mode: NetworkMode;
+  readonly ports?: readonly PortMapping[];
+}
+
+/** One interface of a container. */
+export interface ContainerInterface {
+  readonly network: string;
+  readonly name: string;
+  readonly mac: string | undefined;
+  /** With prefix lengths. */
+  readonly addresses: readonly string[];
+  readonly gateways: readonly string[];
+}
+
+export interface NetworkResult {
+  /** The pinned namespace; undefined where nothing was set up. */
+  readonly netns: string | undefined;
+  readonly interfaces: readonly ContainerInterface[];
+  /** The published ports, those that were chosen included. */
+  readonly ports: readonly PortMapping[];
+  /** What the networks say about DNS, for resolvConf(). */
+  readonly dns: readonly ResultDns[];
+}
+
+/** The container's own interface out of a result. */
+function interfaceOf(network: string, ifname: string, result: CniResult): ContainerInterface {
+  const index = result.interfaces.findIndex(({ name, sandbox }) => name === ifname && sandbox !== undefined);
+  const ips = result.ips.filter((ip) => ip.interface === undefined || index < 0 || ip.interface === index);
+  return {
+    network,
+    name: ifname,
+    mac: result.interfaces[index]?.mac,
+    addresses: ips.map(({ address }) => formatCidr(address)),
+    gateways: ips.flatMap(({ gateway }) => (gateway === undefined ? [] : [formatIp(gateway)])),
+  };
+}
+
+/** The ports that a stored attachment publishes. */
+function portsOf(stored: StoredAttachment): PortOwner['ports'] {
+  const list = stored.attachment.capabilities?.portMappings;
+  if (!Array.isArray(list)) return [];
+  return list.flatMap((one: unknown) => {
+    const fields = new Map<string, unknown>(
+      typeof one === 'object' && one !== null ? Object.entries(one) : [],
+    );
+    const hostPort = fields.get('hostPort');
+    const hostIp = fields.get('hostIP');
+    const protocol = PROTOCOLS.find((name) => name === fields.get('protocol'));
+    if (typeof hostPort !== 'number' || protocol === undefined) return [];
+    return [{ hostPort, protocol, hostIp: typeof hostIp === 'string' ? hostIp : undefined }];
+  });
+}
+
+export class Networks {
+  readonly attachments: Attachments;
+  readonly store: NetworkStore;
+  readonly stateFolder: string;
+  readonly netnsFolder: string;
+  readonly #describe: (containerId: string) => string;
+
+  constructor(options: NetworksOptions = {}) {
+    this.stateFolder = options.stateFolder ?? '/run/tvmm/network';
+    this.netnsFolder = options.netnsFolder ?? '/run/tvmm/netns';
+    this.#describe = options.describe ?? ((id) => `container ${id}`);
+    const path = options.cniPath ?? cniPath(process.env);
+    const cni = new Cni({ path, ...(options.run === undefined ? {} : { run: options.run }) });
+    this.attachments = new Attachments(cni, this.stateFolder);
+    this.store = new NetworkStore(cni, {
+      definitions: options.definitionFolder ?? '/var/lib/tvmm/networks',
+      cniConfig: options.configFolder ?? '/etc/cni/net.d',
+      dataDir: this.dataDir,
+    });
+  }
+
+  /** host-local's folder: in the state, because an address outlives its namespace no more than a link does. */
+  get dataDir(): string {
+    return join(this.stateFolder, 'ipam');
+  }
+
+  /** Where a container's namespace is pinned. @throws NetworkError for an id that could leave the folder */
+  netnsFile(containerId: string): string {
+    if (!isCniName(containerId)) {
+      throw new NetworkError(`"${containerId}" cannot name a container`, { code: 'NETWORK_CONTAINER_ID' });
+    }
+    return join(this.netnsFolder, containerId);
+  }
+
+  /** Makes the namespace of a pod, with lo up; {@link tearDown} removes it. @throws SystemError */
+  createNamespace(podId: string): string {
+    const file = this.netnsFile(podId);
+    createNetns(file);
+    try {
+      bringLoopbackUp(file);
+    } catch (error) {
+      releaseNetns(file);
+      throw error;
+    }
+    return file;
+  }
+
+  /**
+   * Sets up a container's networks, whole or not at all. lo is up afterwards in a namespace of its own.
+   *
+   * @throws NetworkOptionError, NetworkError, PortError, CniPluginError
+   */
+  async setUp(request: SetUpRequest): Promise<NetworkResult> {
+    const { containerId, netns, mode, ports = [] } = request;
+    const nothing: NetworkResult = { netns: undefined, interfaces: [], ports: [], dns: [] };
+    if (mode.kind !== 'networks') {
+      if (ports.length > 0) {
+        throw new NetworkOptionError(
+          `-p publishes ports of a bridge network, and --network is ${mode.kind}`,
+          {
+            code: 'PORT_WITHOUT_NETWORK',
+            hint:
+              mode.kind === 'host'
+                ? 'its ports are the host’s already: leave out -p'
+                : 'leave out -p, or --network',
+          },
+        );
+      }
+      if (mode.kind === 'none') bringLoopbackUp(netns);
+      return nothing;
+    }
+    // All must exist and fit before anything is changed.
+    const found: FoundNetwork[] = [];
+    for (const { name } of mode.networks) found.push(await this.store.find(name));
+    const file = this.netnsFile(containerId);
+    if (netnsIdentity(netns) === undefined || netnsIdentity(netns) !== netnsIdentity(file))
+      pinNetns(netns, file);
+    try {
+      bringLoopbackUp(file);
+      return await this.#attachAll(containerId, file, mode.networks, found, ports);
+    } catch (error) {
+      await this.tearDown(containerId).catch(() => undefined);
+      throw error;
+    }
+  }
+
+  /**
+   * Takes down all that {@link setUp} made for a container, and the bridge and rules of a network that nobody uses any more. Harmless when
+   * there is nothing; may be repeated after a failure.
+   *
+   * @throws CniPluginError; what could not be undone stays on record
+   */
+  async tearDown(containerId: string): Promise<void> {
+    const file = this.netnsFile(containerId);
+    const networks = this.attachments.store.of(containerId).map(({ config }) => config.name);
+    await this.attachments.detach(containerId);
+    releaseNetns(file);
+    const { attachments } = this.attachments.store.all();
+    if (networks.some((name) => !attachments.some(({ config }) => config.name === name))) await this.sweep();
+  }
+
+  /** CHECK of all of a container's attachments. @throws CniPluginError, CniCacheError */
+  check(containerId: string): Promise<void> {
+    return this.attachments.check(containerId);
+  }
+
+  /** Removes a network of tvmm's. @throws NetworkError while containers are on it */
+  async removeNetwork(name: string): Promise<void> {
+    using _lock = await this.attachments.lock('exclusive');
+    const users = this.attachments.store
+      .all()
+      .attachments.filter(({ config }) => config.name === name)
+      .map(({ attachment }) => this.#describe(attachment.containerId));
+    if (users.length > 0) {
+      throw new NetworkError(`the network ${name} is in use by ${users.join(', ')}`, {
+        code: 'NETWORK_IN_USE',
+        hint: 'remove these containers first',
+      });
+    }
+    const definition = this.store.definitions().find((one) => one.name === name);
+    if (definition === undefined) {
+      throw new NetworkError(`there is no network ${name} of tvmm's`, { code: 'NETWORK_NOT_FOUND' });
+    }
+    this.store.remove(name);
+    this.#removeBridges([definition]);
+  }
+
+  /** The definitions of networks that containers are on, and those of the others. */
+  usage(): { used: NetworkDefinition[]; unused: NetworkDefinition[] } {
+    const names = new Set(this.attachments.store.all().attachments.map(({ config }) => config.name));
+    const all = this.store.definitions();
+    return {
+      used: all.filter(({ name }) => names.has(name)),
+      unused: all.filter(({ name }) => !names.has(name)),
+    };
+  }
+
+  /** Removes the bridges of networks without containers, and rules that nobody needs. */
+  async sweep(): Promise<void> {
+    using _lock = await this.attachments.lock('exclusive');
+    await this.sweepLocked();
+  }
+
+  /** The same for a caller that holds the lock, `exclusive`. */
+  async sweepLocked(): Promise<void> {
+    const { used, unused } = this.usage();
+    const removed = this.#removeBridges(unused);
+    // With its bridge a network loses its part of the rules; that table is only touched where it may be there.
+    if (removed > 0 && needsRules([...used, ...unused])) await applyRules(used);
+  }
+
+  async #attachAll(
+    containerId: string,
+    netns: string,
+    requests: readonly NetworkRequest[],
+    found: readonly FoundNetwork[],
+    ports: readonly PortMapping[],
+  ): Promise<NetworkResult> {
+    using _lock = await this.attachments.lock('shared');
+    const publisher = found.findIndex(({ config }) =>
+      config.plugins.some(({ capabilities }) => capabilities.includes('portMappings')),
+    );
+    let published: readonly PortMapping[] = [];
+    const begun: StoredAttachment[] = [];
+    {
+      using _ports = await this.#portsLock(ports);
+      if (ports.length > 0) published = settlePorts(ports, this.#portOwners());
+      for (const [i, { config }] of found.entries()) {
+        const request = requests[i];
+        if (request === undefined) continue;
+        const capabilities = capabilityArguments({
+          ips: request.ips,
+          aliases: request.aliases,
+          ...(request.mac === undefined ? {} : { mac: request.mac }),
+          // Where no network can publish, the first one says so.
+          ports: i === Math.max(publisher, 0) ? published : [],
+        });
+        requireCapabilities(config, capabilities);
+        begun.push(
+          await this.attachments.begin(config, {
+            containerId,
+            netns,
+            ifname: request.interface,
+            capabilities,
+          }),
+        );
+      }
+    }
+    const { used } = this.usage();
+    // Before the first packet, not after it.
+    if (needsRules(used)) await applyRules(used);
+    const interfaces: ContainerInterface[] = [];
+    const dns: ResultDns[] = [];
+    for (const [i, stored] of begun.entries()) {
+      const result = await this.attachments.finish(stored);
+      if (found[i]?.definition?.isolate === true) this.#isolate(result);
+      interfaces.push(interfaceOf(stored.config.name, stored.attachment.ifname, result));
+      dns.push(result.dns);
+    }
+    return { netns, interfaces, ports: published, dns };
+  }
+
+  /** Keeps two commands from settling on one port; those who publish none do not wait. */
+  async #portsLock(ports: readonly PortMapping[]): Promise<FileLock | undefined> {
+    if (ports.length === 0) return undefined;
+    return FileLock.acquire(join(this.stateFolder, 'ports.lock'), 'exclusive', LOCK_TIMEOUT_MS);
+  }
+
+  #portOwners(): PortOwner[] {
+    const containers = this.attachments.store.all().attachments.map((stored) => ({
+      owner: this.#describe(stored.attachment.containerId),
+      ports: portsOf(stored),
+    }));
+    return [...containers, ...listenerOwners()];
+  }
+
+  /** Sets the ports of a new attachment apart on their bridge. */
+  #isolate(result: CniResult): void {
+    using netlink = NetlinkSocket.open();
+    const bridges = new Set(
+      listLinks(netlink)
+        .filter(({ kind }) => kind === 'bridge')
+        .map(({ index }) => index),
+    );
+    for (const { name, sandbox } of result.interfaces) {
+      if (sandbox !== undefined) continue;
+      const link = findLink(netlink, name);
+      if (link?.master !== undefined && bridges.has(link.master)) isolatePort(netlink, link, true);
+    }
+  }
+
+  /** Removes bridges that have no ports. */
+  #removeBridges(definitions: readonly NetworkDefinition[]): number {
+    if (definitions.length === 0) return 0;
+    using netlink = NetlinkSocket.open();
+    const links = listLinks(netlink);
+    const bridges = links.filter(
+      ({ name, kind, index }) =>
+        kind === 'bridge' &&
+        definitions.some(({ bridge }) => bridge === name) &&
+        !links.some(({ master }) => master === index),
+    );
+    for (const bridge of bridges) removeLink(netlink, bridge);
+    return bridges.length;
+  }
+}
