@@ -41,8 +41,22 @@ export const PACKAGES = [
   { name: 'e2fsprogs', file: 'mkfs.ext4', for: 'run', why: 'makes the guest’s root image' },
   { name: 'xz-utils', file: 'xz', for: 'run', why: 'kernels and modules may be packed with it' },
   { name: 'zstd', file: 'zstd', for: 'run', why: 'kernels and modules may be packed with it' },
+  {
+    name: 'containernetworking-plugins',
+    file: '/usr/lib/cni/bridge',
+    for: 'run',
+    why: 'bridge networks of containers: bridge, host-local, portmap, firewall',
+  },
+  {
+    name: 'iptables',
+    file: 'iptables',
+    for: 'run',
+    why: 'the CNI plugins’ published ports and masquerading',
+  },
+  { name: 'nftables', file: 'nft', for: 'run', why: 'isolation between containers and between networks' },
   { name: 'lz4', file: 'lz4', for: 'test', why: 'the reference for our own decompressor' },
   { name: 'cpio', file: 'cpio', for: 'test', why: 'the reference for our own archive writer' },
+  { name: 'iproute2', file: 'ip', for: 'test', why: 'an outsider’s view of links and namespaces' },
   { name: 'acpica-tools', file: 'iasl', for: 'test', why: 'disassembles our ACPI tables' },
   { name: 'fio', file: 'fio', for: 'bench', why: 'drives the block benchmarks' },
 ];
