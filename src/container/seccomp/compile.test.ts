@@ -287,6 +287,13 @@ describe('limits', () => {
     expect(BPF_MAXINSNS).toBe(4096);
   });
 
+  it('stop a profile that would keep the engine busy: half a million conditions in a few rules', () => {
+    const names = [...syscallTable().keys()];
+    const args = Array.from({ length: 64 }, () => ({ index: 0, op: 'SCMP_CMP_EQ', value: 1 }) as const);
+    const syscalls = Array.from({ length: 20 }, () => ({ names, action: 'SCMP_ACT_TRAP', args }) as const);
+    expect(() => compileSeccomp({ defaultAction: 'SCMP_ACT_ALLOW', syscalls })).toThrow(SeccompTooLongError);
+  });
+
   it('ignore names that no ABI here knows, and say which', () => {
     const syscalls = [{ names: ['read', 'arm_fadvise64_64', '__proto__'], action: 'SCMP_ACT_TRAP' }] as const;
     expect(compileSeccomp({ defaultAction: 'SCMP_ACT_ALLOW', syscalls }).unknown).toEqual([

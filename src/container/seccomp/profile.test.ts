@@ -80,6 +80,11 @@ describe('the parser of seccomp profiles', () => {
       '/syscalls/0/action: "constructor" is no action',
     ],
     ['a seventh argument', arg({ index: 6 }), '/args/0/index: an argument is a number of 0 to 5, not 6'],
+    [
+      'conditions without number',
+      rule({ args: Array.from({ length: 65 }, () => ({ index: 0, value: 1, op: 'SCMP_CMP_EQ' })) }),
+      '/syscalls/0/args: a rule has at most 64 conditions, not 65',
+    ],
     ['an unknown operator', arg({ op: 'EQ' }), '/args/0/op: "EQ" is no operator'],
     [
       'a negative value',

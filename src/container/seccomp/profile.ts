@@ -113,6 +113,8 @@ export class SeccompProfileError extends TvmmError {
 const MAX_ERRNO = 4095;
 /** A tracer gets 16 bits (seccomp(2), SECCOMP_RET_DATA). */
 const MAX_TRACE_DATA = 0xffff;
+/** Six are all that can hold together; more are alternatives on the same argument. */
+const MAX_ARGS = 64;
 const UINT64_MAX = (1n << 64n) - 1n;
 
 type Members = Readonly<Record<string, unknown>>;
@@ -230,9 +232,14 @@ function parseRule(value: unknown, pointer: string): OciSyscall {
   if (names.length === 0) throw new SeccompProfileError(`${pointer}/names`, 'a rule needs at least one name');
   const action = oneOf(member(object, 'action'), SECCOMP_ACTIONS, 'action', `${pointer}/action`);
   const errnoRet = errnoAt(member(object, 'errnoRet'), action, `${pointer}/errnoRet`);
-  const args = listAt(member(object, 'args'), `${pointer}/args`).map((arg, index) =>
-    parseArg(arg, `${pointer}/args/${index}`),
-  );
+  const list = listAt(member(object, 'args'), `${pointer}/args`);
+  if (list.length > MAX_ARGS) {
+    throw new SeccompProfileError(
+      `${pointer}/args`,
+      `a rule has at most ${MAX_ARGS} conditions, not ${list.length}`,
+    );
+  }
+  const args = list.map((arg, index) => parseArg(arg, `${pointer}/args/${index}`));
   return {
     names,
     action,

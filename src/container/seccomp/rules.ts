@@ -3,6 +3,7 @@
  * libseccomp's where it has one: a rule that repeats the default action counts as absent, one without conditions overrides all others of
  * its call, the first of several such stays. Rules with conditions are tried in the profile's order.
  */
+import { SeccompTooLongError } from './bpf.js';
 import {
   type OciSeccomp,
   type OciSeccompArg,
@@ -10,7 +11,7 @@ import {
   type SeccompAction,
   SeccompProfileError,
 } from './profile.js';
-import { type Abi, IPC_CODE_MASK, multiplexedCalls, syscallTable } from './syscalls.js';
+import { type Abi, IPC_CODE_MASK, isSyscall, multiplexedCalls, syscallTable } from './syscalls.js';
 
 /** linux/seccomp.h: SECCOMP_RET_*, the most severe first as signed 32-bit numbers, which is how the kernel ranks them. */
 const RETURN_VALUES: Readonly<Record<SeccompAction, number>> = {
@@ -175,18 +176,26 @@ interface RuleOfName {
   readonly args: readonly OciSeccompArg[];
 }
 
-/** The rules that count, by the name of their call; those that repeat the default are dropped. */
+/** Conditions, by rule and name, that are looked at at all: far beyond what a filter could hold, soon enough to stop a hostile profile. */
+const MAX_CONDITIONS = 65_536;
+
+/** The rules that count, by the name of their call: unknown names and what repeats the default are dropped. */
 export type RulesByName = ReadonlyMap<string, readonly RuleOfName[]>;
 
+/** @throws SeccompTooLongError for more conditions than any filter holds */
 export function rulesByName(profile: OciSeccomp, pointer: string): RulesByName {
   const fallback = returnValue(profile.defaultAction, profile.defaultErrnoRet);
   const byName = new Map<string, RuleOfName[]>();
+  let conditions = 0;
   profile.syscalls?.forEach((rule: OciSyscall, index) => {
     const verdict = returnValue(rule.action, rule.errnoRet);
     if (verdict === fallback) return;
     const where = `${pointer}/syscalls/${index}`;
     const variants = alternatives(rule.args ?? []).map((args) => ({ pointer: where, verdict, args }));
     for (const name of rule.names) {
+      if (!isSyscall(name)) continue;
+      conditions += rule.args?.length ?? 0;
+      if (conditions > MAX_CONDITIONS) throw new SeccompTooLongError();
       const known = byName.get(name);
       if (known === undefined) byName.set(name, variants.slice());
       else for (const variant of variants) known.push(variant);
