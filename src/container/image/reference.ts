@@ -40,8 +40,7 @@ function looksLikeHost(part: string): boolean {
 /** Parses an image name as a user writes it. @throws ImageNameError */
 export function parseReference(text: string): Reference {
   if (text === '') refuse(text, 'it is empty');
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
-  if (/[\u0000-\u0020\u007f]/.test(text)) refuse(text, 'it contains a space or a control character');
+  if (/[\p{Cc} ]/u.test(text)) refuse(text, 'it contains a space or a control character');
   if (text.includes('://')) refuse(text, 'it is a URL; leave the scheme out');
   let rest = text;
   let digest: Digest | undefined;
