@@ -64,7 +64,7 @@ export async function runInLab(argv: readonly string[], options: RunInLabOptions
     hung = new LabTimeoutError(
       `the lab gave no answer for ${(options.timeoutMs ?? 0) / 1000} s and was ended`,
       {
-        hint: 'Try again: the emulator stands still at times. With --cpus 1 it does so least.',
+        hint: 'Try again: an emulator with several CPUs stands still at times (tvmm lab --cpus 1 has not been seen to).',
         // What there was is on the streams already.
         stdout: '',
         stderr: '',
