@@ -99,7 +99,8 @@ export function isOwnNetns(path: string): boolean {
   return netnsIdentity(path) === netnsIdentity(OWN);
 }
 
-function openNetns(path: string): FileDescriptor {
+/** Opens a namespace. @throws NetnsError for any other file, SystemError */
+export function openNetns(path: string): FileDescriptor {
   // Checked before it is opened: a device or a FIFO must not be.
   if (!isNetns(path)) {
     throw new NetnsError(`${path} is no network namespace`, {

@@ -4,6 +4,7 @@
  *
  * Tools that `npm run setup -- --test` installs are not in here: a test that skips for want of one of those is a failure of the setup.
  */
+import { spawnSync } from 'node:child_process';
 import { closeSync, constants, openSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { freemem, constants as os } from 'node:os';
 import { dirname } from 'node:path';
@@ -60,6 +61,11 @@ export const NEEDS = {
   },
   hugePages: { reason: 'no free huge pages', present: freeHugePages },
   tun: { reason: 'no /dev/net/tun', present: () => opens('/dev/net/tun') },
+  firewall: {
+    reason: 'no iptables for this kernel',
+    // Needs CAP_NET_ADMIN and a kernel with nftables or the old tables; the command itself is the setup's to install.
+    present: () => spawnSync('iptables', ['-w', '-t', 'nat', '-S'], { stdio: 'ignore' }).status !== 4,
+  },
   lab: { reason: 'no lab', present: () => whyNoLab() === undefined },
   /** For a lab that holds a guest of 5 GiB. */
   bigMemory: { reason: 'less than 8 GiB of memory are free', present: () => freemem() >= 8 * 2 ** 30 },

@@ -138,8 +138,6 @@ export function conflistOf(definition: NetworkDefinition, dataDir: string): Netw
     cniVersions: versions,
     name,
     loadOnlyInlinedPlugins: true,
-    // portmap before 1.2 looks for an IPv4 rule among those of IPv6.
-    disableCheck: subnets.length > 1,
     plugins: [
       {
         type: 'bridge',

@@ -1,7 +1,7 @@
 /**
  * What containers on tvmm's bridges may not reach, as a table of nftables (nft(8)) that is ours alone: CNI has no word for it. Networks do
- * not reach each other; on an isolated one containers do not reach each other either, and an internal one has no way out. Published ports stay
- * reachable. The table drops, and never lets through what another table drops. Frames between two ports of one bridge do not pass it:
+ * not reach each other but by published ports; on an isolated one containers do not reach each other at all (a published port is for the
+ * others: with br_netfilter its frames would go straight from port to port), and an internal one has no way out. The table drops, and never lets through what another table drops. Frames between two ports of one bridge do not pass it:
  * those are stopped at the bridge (isolatePort).
  */
 
@@ -9,7 +9,6 @@ import { plainText } from './cni-result.js';
 import type { NetworkDefinition } from './definition.js';
 import { NetworkError } from './errors.js';
 
-const TABLE = 'inet tvmm';
 const NFT_TIMEOUT_MS = 30_000;
 
 /** Whether the networks in use need any rule. One network that is open needs none. */
@@ -17,26 +16,29 @@ export function needsRules(networks: readonly NetworkDefinition[]): boolean {
   return networks.length > 1 || networks.some(({ isolate, internal }) => isolate || internal);
 }
 
-/** The whole table for the networks in use, in a form that replaces the last one in one step. */
-export function ruleset(networks: readonly NetworkDefinition[]): string {
-  const remove = [`table ${TABLE}`, `delete table ${TABLE}`];
+/** The whole table for the networks in use (none removes it), in a form that replaces the last one in one step. */
+export function ruleset(table: string, networks: readonly NetworkDefinition[]): string {
+  const remove = [`table inet ${table}`, `delete table inet ${table}`];
   if (!needsRules(networks)) return `${remove.join('\n')}\n`;
   const bridges = networks.map(({ bridge }) => `"${bridge}"`).join(', ');
-  const rules = networks.flatMap(({ bridge, isolate, internal }) => [
+  const apart = networks
+    .filter(({ isolate }) => isolate)
+    .map(({ bridge }) => `iifname "${bridge}" oifname "${bridge}" drop`);
+  const rules = networks.flatMap(({ bridge, internal }) => [
     ...(networks.length > 1
       ? [`iifname { ${bridges} } iifname != "${bridge}" oifname "${bridge}" drop`]
       : []),
-    ...(isolate ? [`iifname "${bridge}" oifname "${bridge}" drop`] : []),
     ...(internal
       ? [`iifname "${bridge}" oifname != "${bridge}" drop`, `oifname "${bridge}" iifname != "${bridge}" drop`]
       : []),
   ]);
   return [
     ...remove,
-    `table ${TABLE} {`,
+    `table inet ${table} {`,
     '  chain forward {',
     // Before the filter tables of others, whose accept is not final for a chain of ours.
     '    type filter hook forward priority filter - 5; policy accept;',
+    ...apart.map((rule) => `    ${rule}`),
     '    ct status dnat accept',
     '    ct state established,related accept',
     ...rules.map((rule) => `    ${rule}`),
@@ -78,11 +80,11 @@ export async function feed(
 }
 
 /** Puts the rules for the networks in use into the kernel. @throws NetworkError where nft is missing or fails */
-export async function applyRules(networks: readonly NetworkDefinition[]): Promise<void> {
+export async function applyRules(table: string, networks: readonly NetworkDefinition[]): Promise<void> {
   await feed(
     'nft',
     ['-f', '-'],
-    ruleset(networks),
+    ruleset(table, networks),
     'isolation between containers and networks needs nftables (Debian: apt-get install nftables)',
   );
 }

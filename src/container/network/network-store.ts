@@ -84,13 +84,18 @@ export class NetworkStore {
   readonly #cni: Cni;
   readonly #configFolder: string;
   readonly #dataDir: string;
+  readonly #bridgePrefix: string;
 
   /** @param dataDir host-local's folder */
-  constructor(cni: Cni, folders: { definitions: string; cniConfig: string; dataDir: string }) {
+  constructor(
+    cni: Cni,
+    options: { definitions: string; cniConfig: string; dataDir: string; bridgePrefix: string },
+  ) {
     this.#cni = cni;
-    this.folder = folders.definitions;
-    this.#configFolder = folders.cniConfig;
-    this.#dataDir = folders.dataDir;
+    this.folder = options.definitions;
+    this.#configFolder = options.cniConfig;
+    this.#dataDir = options.dataDir;
+    this.#bridgePrefix = options.bridgePrefix;
   }
 
   /** tvmm's own networks, by name. @throws NetworkError for a file that is wrong */
@@ -198,10 +203,10 @@ export class NetworkStore {
     }
     const bridges = [...existing.map(({ bridge }) => bridge), ...host.links];
     let number = 0;
-    while (bridges.includes(`tvmm${number}`)) number += 1;
+    while (bridges.includes(`${this.#bridgePrefix}${number}`)) number += 1;
     const definition: NetworkDefinition = {
       name: options.name,
-      bridge: `tvmm${number}`,
+      bridge: `${this.#bridgePrefix}${number}`,
       subnets,
       isolate: options.isolate ?? false,
       internal: options.internal ?? false,

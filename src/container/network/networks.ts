@@ -38,6 +38,10 @@ export interface NetworksOptions {
   readonly configFolder?: string;
   /** Folders with plugins. Default: CNI_PATH, or the usual ones. */
   readonly cniPath?: readonly string[];
+  /** Table of nftables, one for each engine of a machine. Default `tvmm`. */
+  readonly table?: string;
+  /** Beginning of the bridges' names. Default `tvmm`. */
+  readonly bridgePrefix?: string;
   /** How a container is called in messages: `container web`. */
   readonly describe?: (containerId: string) => string;
   readonly run?: PluginRun;
@@ -106,11 +110,13 @@ export class Networks {
   readonly stateFolder: string;
   readonly netnsFolder: string;
   readonly #describe: (containerId: string) => string;
+  readonly #table: string;
 
   constructor(options: NetworksOptions = {}) {
     this.stateFolder = options.stateFolder ?? '/run/tvmm/network';
     this.netnsFolder = options.netnsFolder ?? '/run/tvmm/netns';
     this.#describe = options.describe ?? ((id) => `container ${id}`);
+    this.#table = options.table ?? 'tvmm';
     const path = options.cniPath ?? cniPath(process.env);
     const cni = new Cni({ path, ...(options.run === undefined ? {} : { run: options.run }) });
     this.attachments = new Attachments(cni, this.stateFolder);
@@ -118,6 +124,7 @@ export class Networks {
       definitions: options.definitionFolder ?? '/var/lib/tvmm/networks',
       cniConfig: options.configFolder ?? '/etc/cni/net.d',
       dataDir: this.dataDir,
+      bridgePrefix: options.bridgePrefix ?? 'tvmm',
     });
   }
 
@@ -182,6 +189,8 @@ export class Networks {
       return await this.#attachAll(containerId, file, mode.networks, found, ports);
     } catch (error) {
       await this.tearDown(containerId).catch(() => undefined);
+      // The failed attachment may be off the record already, with its bridge still there.
+      await this.sweep().catch(() => undefined);
       throw error;
     }
   }
@@ -203,7 +212,13 @@ export class Networks {
 
   /** CHECK of all of a container's attachments. @throws CniPluginError, CniCacheError */
   check(containerId: string): Promise<void> {
-    return this.attachments.check(containerId);
+    const own = new Set(this.store.definitions().map(({ name }) => name));
+    // portmap before 1.2 looks for the rules of one IP version in the tables of both, and never finds all.
+    return this.attachments.check(containerId, (config) =>
+      own.has(config.name)
+        ? { ...config, plugins: config.plugins.filter(({ type }) => type !== 'portmap') }
+        : config,
+    );
   }
 
   /** Removes a network of tvmm's. @throws NetworkError while containers are on it */
@@ -248,7 +263,7 @@ export class Networks {
     const { used, unused } = this.usage();
     const removed = this.#removeBridges(unused);
     // With its bridge a network loses its part of the rules; that table is only touched where it may be there.
-    if (removed > 0 && needsRules([...used, ...unused])) await applyRules(used);
+    if (removed > 0 && needsRules([...used, ...unused])) await applyRules(this.#table, used);
   }
 
   async #attachAll(
@@ -290,7 +305,7 @@ export class Networks {
     }
     const { used } = this.usage();
     // Before the first packet, not after it.
-    if (needsRules(used)) await applyRules(used);
+    if (needsRules(used)) await applyRules(this.#table, used);
     const interfaces: ContainerInterface[] = [];
     const dns: ResultDns[] = [];
     for (const [i, stored] of begun.entries()) {
