@@ -236,9 +236,12 @@ static void __attribute__((noreturn)) step_exec(const struct step *step)
 	fail_with((int)-error, 0, error == -ENOENT ? 127 : 126);
 }
 
-static void __attribute__((noreturn)) step_supervise(const struct step *step)
+static int step_supervise(const struct step *step)
 {
-	int status = supervise((int)self.registers[step->reg], step->flags & 1);
+	i64 child = self.registers[step->reg];
+	if (child <= 0 || child > 0x7fffffff)
+		return EINVAL; /* 0 and -1 would name whole groups of processes. */
+	int status = supervise((int)child, step->flags & 1);
 	if (self.control >= 0)
 		tell(self.control, MESSAGE_ENDED, (u8)step->number, status);
 	leave(exit_status(status));
@@ -268,7 +271,7 @@ static int run_step(const struct step *step)
 	case OP_EXEC:
 		step_exec(step);
 	case OP_SUPERVISE:
-		step_supervise(step);
+		return step_supervise(step);
 	case OP_EXIT:
 		leave((int)step->number);
 	case OP_LOAD:
@@ -329,13 +332,13 @@ static void read_plan(const char *descriptor)
 		if (result <= 0)
 			refuse("the plan cannot be read", result);
 	}
-	close_fd(fd);
 	load_plan(whole, size);
 }
 
-/* The registers, and the control socket that no program of the container may inherit. */
-static void prepare_self(void)
+/* The registers, and the descriptors: none above those that the plan knows, and no program of the container inherits the control socket. */
+static void prepare_self(int plan_fd)
 {
+	int last = plan_fd;
 	for (int i = 0; i < REGISTERS; i++)
 		self.registers[i] = -1;
 	for (int i = 0; i < MAX_PROGRAMS; i++)
@@ -344,9 +347,13 @@ static void prepare_self(void)
 	for (u32 i = 0; i < plan.header->inherited.count; i++) {
 		const struct inherited *inherited = &plan.inherited[i];
 		self.registers[inherited->reg] = inherited->fd;
+		if (inherited->fd > last)
+			last = inherited->fd;
 		if (inherited->reg == CONTROL_REGISTER)
 			self.control = inherited->fd;
 	}
+	close_fd(plan_fd);
+	sys(__NR_close_range, (long)last + 1, ~0U, 0);
 	if (self.control >= 0 && failed(sys(__NR_fcntl, self.control, F_SETFD, FD_CLOEXEC)))
 		damaged("its control socket is no open descriptor:", self.control);
 }
@@ -470,7 +477,7 @@ __attribute__((used)) void launcher_main(long *stack)
 	seal_self(argv, envp);
 	sys(__NR_prctl, PR_SET_NAME, "tvmm-launcher");
 	read_plan(argv[1]);
-	prepare_self();
+	prepare_self((int)parse_number(argv[1]));
 	prepare_signals(supervises());
 	run_program(0);
 }
