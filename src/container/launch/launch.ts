@@ -115,6 +115,11 @@ export class Launch implements Disposable {
     }
   }
 
+  /** The descriptor that is readable when {@link next} has something to tell: for an event loop. Undefined when all is told. */
+  get controlFd(): number | undefined {
+    return this.#control?.fd;
+  }
+
   /** Waits for the launcher's end. @returns its wait status; undefined when `block` is false and it still runs */
   wait(block = true): number | undefined {
     this.#waitStatus ??= waitPid(this.pid, block);
