@@ -2,11 +2,12 @@
  * Networks of containers with the real plugins, bridges and firewall. A namespace with processes put into it stands for a container. Each
  * test compares links, rules and files before and after: nothing may stay.
  */
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { buildSync } from 'esbuild';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { NetworkDefinition } from '../src/container/network/definition.js';
 import { collectGarbage } from '../src/container/network/gc.js';
@@ -347,6 +348,46 @@ test(
     expect(report.tables).toEqual(['iptables nat', 'iptables filter', 'ip6tables nat', 'ip6tables filter']);
     expect(footprint()).toEqual([]);
     expect(records()).toEqual([]);
+  },
+  TIMEOUT,
+);
+
+test(
+  'containers that are set up at the same time get an address and a port each',
+  async () => {
+    await create('tvmm', 0);
+    const many = Array.from({ length: 6 }, (_, i) => container(`c${i}`));
+    const results = await Promise.all(many.map((one) => setUp(one, [], ['80'])));
+    expect(new Set(results.map(addressOf)).size).toBe(6);
+    expect(new Set(results.map(({ ports }) => ports[0]?.hostPort)).size).toBe(6);
+    await Promise.all(many.map(({ id }) => networks.tearDown(id)));
+    expect(footprint()).toEqual([]);
+    expect(records()).toEqual([]);
+  },
+  TIMEOUT,
+);
+
+test(
+  'an engine that is killed before or after any plugin leaves nothing that is not found',
+  async () => {
+    await create('tvmm', 0);
+    const program = join(import.meta.dirname, '../node_modules/.cache', `tvmm-${prefix}.mjs`);
+    buildSync({
+      entryPoints: [join(import.meta.dirname, 'support/network-crash.ts')],
+      outfile: program,
+      ...{ bundle: true, platform: 'node', format: 'esm', target: 'node20', external: ['koffi'] },
+    });
+    for (let step = 0; step < 6; step += 1) {
+      const one = container(`k${step}`);
+      const given = { folder, prefix, containerId: one.id, netns: one.file, step };
+      const ended = spawnSync(process.execPath, [program, JSON.stringify(given)], { encoding: 'utf8' });
+      expect(`${ended.signal} ${ended.stderr}`).toBe('SIGKILL ');
+      const report = await collectGarbage(networks, () => new Set());
+      expect(report.problems).toEqual([]);
+      expect(report.detached).toEqual([one.id]);
+      expect([step, ...footprint(), ...records()]).toEqual([step]);
+    }
+    rmSync(program);
   },
   TIMEOUT,
 );

@@ -102,8 +102,8 @@ export class Attachments {
   }
 
   /** `shared` for ADD and DEL, `exclusive` for GC. */
-  lock(kind: 'shared' | 'exclusive'): Promise<FileLock> {
-    return FileLock.acquire(this.#lockFile, kind, LOCK_TIMEOUT_MS);
+  lock(kind: 'shared' | 'exclusive', timeoutMs = LOCK_TIMEOUT_MS): Promise<FileLock> {
+    return FileLock.acquire(this.#lockFile, kind, timeoutMs);
   }
 
   async #undo(begun: StoredAttachment, failure: unknown): Promise<void> {

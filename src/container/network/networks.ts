@@ -4,7 +4,7 @@
  * is set up is on record before it exists; a failed set-up is taken down whole.
  */
 import { join } from 'node:path';
-import { FileLock } from '../../sys/file-lock.js';
+import { FileLock, LockTimeoutError } from '../../sys/file-lock.js';
 import { NetlinkSocket } from '../../sys/netlink.js';
 import { findLink, isolatePort, listLinks, removeLink } from '../../sys/netlink-route.js';
 import { createNetns, netnsIdentity, pinNetns, releaseNetns } from '../../sys/netns.js';
@@ -26,6 +26,8 @@ import { listenerOwners } from './port-owners.js';
 import { type PortMapping, type PortOwner, PROTOCOLS, settlePorts } from './ports.js';
 
 const LOCK_TIMEOUT_MS = 120_000;
+/** What a sweep may leave to the next one, it leaves when others are at work this long. */
+const SWEEP_PATIENCE_MS = 2000;
 
 export interface NetworksOptions {
   /** What is lost at a reboot, as namespaces and links are. Default `/run/tvmm/network`. */
@@ -178,6 +180,12 @@ export class Networks {
       if (mode.kind === 'none') bringLoopbackUp(netns);
       return nothing;
     }
+    if (process.geteuid?.() !== 0) {
+      throw new NetworkError('only root can attach containers to networks', {
+        code: 'NETWORK_NOT_ROOT',
+        hint: 'use --network none or host, or run tvmm as root',
+      });
+    }
     // All must exist and fit before anything is changed.
     const found: FoundNetwork[] = [];
     for (const { name } of mode.networks) found.push(await this.store.find(name));
@@ -221,6 +229,12 @@ export class Networks {
     );
   }
 
+  /** STATUS: why a network could not take a container now; empty when it could, or when its plugins cannot say. @throws NetworkError */
+  async status(name: string): Promise<Error[]> {
+    const { config } = await this.store.find(name);
+    return this.attachments.cni.status(config, await this.attachments.cni.negotiate(config));
+  }
+
   /** Removes a network of tvmm's. @throws NetworkError while containers are on it */
   async removeNetwork(name: string): Promise<void> {
     using _lock = await this.attachments.lock('exclusive');
@@ -254,8 +268,13 @@ export class Networks {
 
   /** Removes the bridges of networks without containers, and rules that nobody needs. */
   async sweep(): Promise<void> {
-    using _lock = await this.attachments.lock('exclusive');
-    await this.sweepLocked();
+    try {
+      using _lock = await this.attachments.lock('exclusive', SWEEP_PATIENCE_MS);
+      await this.sweepLocked();
+    } catch (error) {
+      // Whoever is at work there leaves last, and sweeps then.
+      if (!(error instanceof LockTimeoutError)) throw error;
+    }
   }
 
   /** The same for a caller that holds the lock, `exclusive`. */
