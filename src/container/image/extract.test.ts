@@ -18,30 +18,11 @@ import { lgetxattr } from '../../sys/at.js';
 import { TvmmError } from '../../sys/errors.js';
 import { digestOf } from './digest.js';
 import type { TarType } from './tar-reader.js';
-import { type TarInput, tarEnd, tarFile, tarHeader } from './tar-writer.js';
+import { tarHeader } from './tar-writer.js';
+import { dir, type Entry, file, hard, layerTar, link } from './testing.js';
 import { sniffCompression, type UnpackOptions, unpackLayer } from './unpack.js';
 
 const isRoot = process.getuid?.() === 0;
-/** An entry in short: its bytes, where it is a file with content. */
-type Entry = TarInput & { body?: string };
-
-function layer(entries: readonly Entry[]): Buffer {
-  const parts = entries.map(({ body, ...entry }) =>
-    (entry.type ?? 'file') === 'file' ? tarFile(entry, Buffer.from(body ?? '')) : tarHeader(entry),
-  );
-  return Buffer.concat([...parts, tarEnd()]);
-}
-
-const dir = (name: string, more: Partial<Entry> = {}): Entry => ({
-  name,
-  type: 'directory',
-  mode: 0o755,
-  ...more,
-});
-const file = (name: string, body = name): Entry => ({ name, body });
-const link = (name: string, linkName: string): Entry => ({ name, type: 'symlink', linkName });
-const hard = (name: string, linkName: string): Entry => ({ name, type: 'hardlink', linkName });
-
 async function* pieces(bytes: Uint8Array, size = 1000): AsyncGenerator<Uint8Array> {
   for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size);
 }
@@ -62,7 +43,7 @@ afterEach(() => {
 });
 
 function unpack(entries: readonly Entry[] | Buffer, options: Partial<UnpackOptions> = {}, folder = root) {
-  const bytes = Buffer.isBuffer(entries) ? entries : layer(entries);
+  const bytes = Buffer.isBuffer(entries) ? entries : layerTar(entries);
   return unpackLayer(pieces(bytes), folder, {
     whiteouts: 'apply',
     privileged: isRoot,
@@ -240,7 +221,7 @@ describe('unpackLayer', () => {
   });
 
   it('refuses a bomb of zeros behind the end of the archive', async () => {
-    const bomb = gzipSync(Buffer.concat([layer([file('a')]), Buffer.alloc(2 ** 20)]));
+    const bomb = gzipSync(Buffer.concat([layerTar([file('a')]), Buffer.alloc(2 ** 20)]));
     const endless = async function* () {
       for (let i = 0; i < 3000; i++) yield bomb;
     };
@@ -250,7 +231,7 @@ describe('unpackLayer', () => {
   });
 
   it('checks the diff id', async () => {
-    const bytes = layer([file('a')]);
+    const bytes = layerTar([file('a')]);
     await expect(unpack(bytes, { diffId: digestOf(bytes) })).resolves.toMatchObject({
       diffId: digestOf(bytes),
     });
@@ -258,7 +239,7 @@ describe('unpackLayer', () => {
   });
 
   it('reads gzip and zstd, whatever the name says, and refuses damaged ones', async () => {
-    const bytes = layer([file('a', 'x'.repeat(3000))]);
+    const bytes = layerTar([file('a', 'x'.repeat(3000))]);
     const zstd = spawnSync('zstd', ['-q', '-c'], { input: bytes }).stdout;
     for (const [packed, kind] of [
       [gzipSync(bytes), 'gzip'],

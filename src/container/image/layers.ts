@@ -1,0 +1,110 @@
+/**
+ * Layers in the store: unpacked once, shared by every image that has the same stack up to there, and only visible when they are whole.
+ */
+import { createReadStream } from 'node:fs';
+import { mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { syncfs } from '../../sys/at.js';
+import { check } from '../../sys/libc.js';
+import { type Digest, parseDigest } from './digest.js';
+import { ImageStoreError } from './errors.js';
+import { syncFolder, temporaryName } from './files.js';
+import { JsonView } from './json.js';
+import type { ImageStore, StoredImage, StoreOptions } from './store.js';
+import { unpackLayer } from './unpack.js';
+
+/** What is known of an unpacked layer. */
+export interface LayerInfo {
+  readonly chainId: Digest;
+  readonly diffId: Digest;
+  /** Bytes of its files, and of its archive before it was packed. */
+  readonly bytes: number;
+  readonly archiveSize: number;
+  readonly skippedDevices: number;
+}
+
+/** Kept free: a disk that is full to the last byte stops everything else on it. */
+const RESERVE = 64 * 2 ** 20;
+
+/** What layer.json says, or undefined where there is no such layer. */
+export async function layerInfo(store: ImageStore, chainId: Digest): Promise<LayerInfo | undefined> {
+  const path = join(store.layerFolder(chainId), 'layer.json');
+  const text = await readFile(path).catch(() => undefined);
+  if (text === undefined) return undefined;
+  const view = JsonView.parse(text, path);
+  return {
+    chainId,
+    diffId: parseDigest(view.member('diffId').string(), path),
+    bytes: view.member('bytes').size(),
+    archiveSize: view.member('archiveSize').size(),
+    skippedDevices: view.member('skippedDevices').size(),
+  };
+}
+
+/** The folder that overlayfs takes. */
+export function diffFolder(store: ImageStore, chainId: Digest): string {
+  return join(store.layerFolder(chainId), 'diff');
+}
+
+/**
+ * Makes sure that an image's layer number `index` is unpacked; the ones below must be. Its blob must be in the store, and the caller
+ * must hold the store's shared lock. Nothing stays when it fails.
+ *
+ * @throws LayerError TarError DigestMismatchError ImageStoreError
+ */
+export async function ensureLayer(
+  store: ImageStore,
+  image: Pick<StoredImage, 'manifest' | 'config' | 'chain'>,
+  index: number,
+  options: StoreOptions = {},
+): Promise<void> {
+  const chainId = image.chain[index];
+  const diffId = image.config.diffIds[index];
+  const descriptor = image.manifest.layers[index];
+  if (chainId === undefined || diffId === undefined || descriptor === undefined) {
+    throw new ImageStoreError(`the image has no layer ${index}`, { code: 'STORE_DAMAGED' });
+  }
+  if ((await layerInfo(store, chainId)) !== undefined) return;
+  using _lock = await store.lockItem('layer', chainId, options);
+  if ((await layerInfo(store, chainId)) !== undefined) return;
+  const lower = image.chain
+    .slice(0, index)
+    .map((one) => diffFolder(store, one))
+    .reverse();
+  const folder = store.path('tmp', temporaryName('layer'));
+  await mkdir(join(folder, 'diff'), { recursive: true, mode: 0o755 });
+  try {
+    const unpacked = await unpackLayer(
+      createReadStream(store.blobPath(descriptor.digest), { highWaterMark: 256 * 1024 }),
+      join(folder, 'diff'),
+      {
+        whiteouts: store.privileged ? 'overlay' : 'overlay-user',
+        privileged: store.privileged,
+        maxBytes: Math.max(0, (await store.freeBytes()) - RESERVE),
+        lower,
+        diffId,
+        ...(options.signal === undefined ? {} : { signal: options.signal }),
+      },
+    );
+    const info: LayerInfo = {
+      chainId,
+      diffId,
+      bytes: unpacked.bytes,
+      archiveSize: unpacked.archiveSize,
+      skippedDevices: unpacked.skippedDevices,
+    };
+    await writeFile(join(folder, 'layer.json'), JSON.stringify(info));
+    const handle = await open(folder, 'r');
+    try {
+      // One call for thousands of files: after the rename below the layer counts as good for ever.
+      check(syncfs(handle.fd), 'syncfs', folder);
+    } finally {
+      await handle.close();
+    }
+    await rename(folder, store.layerFolder(chainId));
+    await syncFolder(store.path('layers'));
+  } catch (error) {
+    await rm(folder, { recursive: true, force: true });
+    throw error;
+  }
+}
