@@ -59,10 +59,13 @@ static u64 load(const struct step *step)
 static int step_call(const struct step *step)
 {
 	long result;
+	int tries = 0;
 	do
 		result = sys6(step->number, (long)argument(step, 0), (long)argument(step, 1), (long)argument(step, 2),
 			      (long)argument(step, 3), (long)argument(step, 4), (long)argument(step, 5));
-	while (result == -EINTR && (step->flags & 1));
+	while ((result == -EINTR && (step->flags & 1)) ||
+	       /* Something was renamed or mounted anywhere while this resolved a "..": the kernel asks for another try. */
+	       (result == -EAGAIN && step->number == __NR_openat2 && ++tries < 1000));
 	if (failed(result)) {
 		for (int i = 0; i < 4; i++)
 			if (step->allow[i] == -result)
@@ -97,14 +100,19 @@ static int step_clone(const struct step *step)
 	if (failed(result))
 		return (int)-result;
 	u32 parent = self.program;
+	/* A sibling talks to the common parent over the socket of the one that cloned it. */
+	int kept = step->args[0] & CLONE_PARENT ? self.parent : -1;
 	long pid = clone_process(step->args[0], step->reg == NONE ? -1 : (int)self.registers[step->reg]);
 	if (pid == 0) {
 		for (int i = 0; i < MAX_PROGRAMS; i++) {
+			if (i == kept)
+				continue;
 			close_fd(self.channels[i]);
 			self.channels[i] = -1;
 		}
 		close_fd(pair[0]);
 		self.channels[parent] = pair[1];
+		self.parent = step->args[0] & CLONE_PARENT ? kept : (int)parent;
 		self.child_count = 0;
 		set_signal_mask(0);
 		run_program(step->number);
@@ -343,7 +351,7 @@ static void prepare_self(int plan_fd)
 		self.registers[i] = -1;
 	for (int i = 0; i < MAX_PROGRAMS; i++)
 		self.channels[i] = -1;
-	self.control = -1;
+	self.control = self.parent = -1;
 	for (u32 i = 0; i < plan.header->inherited.count; i++) {
 		const struct inherited *inherited = &plan.inherited[i];
 		self.registers[inherited->reg] = inherited->fd;

@@ -32,6 +32,8 @@ static struct {
 	u32 program, step;
 	/* The sockets to the parent and the children, by their programs. */
 	int channels[MAX_PROGRAMS];
+	/* The program of the parent process, -1 for the first. */
+	int parent;
 	int children[MAX_CHILDREN];
 	u8 child_programs[MAX_CHILDREN];
 	u32 child_count;

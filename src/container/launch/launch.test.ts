@@ -153,6 +153,49 @@ test('a failure in the launcher ends the container that it has begun', async () 
   await untilGone(pid);
 });
 
+test('a child by CLONE_PARENT talks to the launcher, which supervises it', () => {
+  const plan: Plan = {
+    inherited: { control: 3 },
+    programs: [
+      {
+        name: 'launcher',
+        steps: [
+          clone('stage', 0n, { result: 'stage' }),
+          { op: 'receive', what: 'wait for stage', tag: 1, peer: 'stage', result: 'init' },
+          { op: 'receive', what: 'wait for init', tag: 2, peer: 'init', result: 'said' },
+          { op: 'send', what: 'pass it on', tag: 3, register: 'said' },
+          { op: 'supervise', what: 'wait', child: 'init', reap: true, tag: 4 },
+        ],
+      },
+      {
+        name: 'stage',
+        steps: [
+          clone('init', 0x8000n, { result: 'child' }),
+          { op: 'send', what: 'tell the pid', tag: 1, peer: 'launcher', register: 'child' },
+          { op: 'send', what: 'let it go on', tag: 5, peer: 'init' },
+        ],
+      },
+      {
+        name: 'init',
+        steps: [
+          { op: 'receive', what: 'wait for stage', tag: 5, peer: 'stage' },
+          call('getppid', [], { result: 'parent' }),
+          { op: 'send', what: 'tell the parent', tag: 2, peer: 'launcher', register: 'parent' },
+          { op: 'exit', what: 'end', status: 33 },
+        ],
+      },
+    ],
+  };
+  using launch = Launch.start(plan);
+  let parent = 0;
+  expect(
+    launch.finish((event) => {
+      if (event.kind === 'sent') parent = event.value;
+    }),
+  ).toBe(33);
+  expect(parent).toBe(launch.pid);
+});
+
 test('an init that is killed is told by how it ended', () => {
   const kill = call('kill', [{ register: 'pid' }, 9]);
   const plan: Plan = {

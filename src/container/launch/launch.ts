@@ -81,11 +81,6 @@ export class Launch implements Disposable {
     }
   }
 
-  /** Readable when {@link next} has something new to say, for those who wait with an event loop; undefined once the launch has closed. */
-  get controlFd(): number | undefined {
-    return this.#control?.fd;
-  }
-
   /**
    * The next thing that happens; `closed` is the last, and comes at once for a plan without control socket.
    *

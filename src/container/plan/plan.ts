@@ -98,7 +98,10 @@ export interface LabelStep {
 export interface SendStep extends Common {
   readonly op: 'send';
   readonly tag: number;
-  /** Name of the program that cloned this one, or that this one has cloned: every clone step makes a socket between the two. */
+  /**
+   * Name of the program that cloned this one, or that this one has cloned: every clone step makes a socket between the two. A child by
+   * CLONE_PARENT also shares its sibling's socket to the common parent: only one of the two may use it at a time.
+   */
   readonly peer?: string;
   readonly register?: Register;
 }

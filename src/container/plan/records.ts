@@ -6,7 +6,16 @@ import { constants } from 'node:os';
 import { TvmmError } from '../../sys/errors.js';
 import { isStruct } from './data-area.js';
 import * as f from './format.js';
-import type { Argument, Plan, Program, Register, SendDescriptorStep, Step, Struct } from './plan.js';
+import type {
+  Argument,
+  CloneStep,
+  Plan,
+  Program,
+  Register,
+  SendDescriptorStep,
+  Step,
+  Struct,
+} from './plan.js';
 import { syscallNumber } from './syscalls.js';
 
 /** A plan that cannot be executed: a mistake of whoever wrote it. */
@@ -42,6 +51,9 @@ export interface Place {
   /** For messages: `step 3 of init (mount /proc)`. */
   readonly where: string;
 }
+
+/** <linux/sched.h> */
+const CLONE_PARENT = 0x8000n;
 
 const errnos: ReadonlyMap<string, number> = new Map(Object.entries(constants.errno));
 
@@ -163,13 +175,35 @@ function fieldOf(struct: Struct, at: number, size: number, here: Place): Field {
   return { fieldOf: struct, at };
 }
 
+/** The number under which a program has its socket to `name`. */
 function peerOf(plan: Plan, name: string, here: Place): number {
-  const peer = plan.programs.findIndex((program) => program.name === name);
-  const clones = (program: Program | undefined, child: string) =>
-    program?.steps.some((step) => step.op === 'clone' && step.child === child) ?? false;
-  if (!clones(plan.programs[peer], here.program.name) && !clones(here.program, name))
+  const channel = channelBetween(plan, here.program.name, name);
+  if (channel === undefined)
     throw new PlanError(`${here.where}: ${name} and ${here.program.name} are not parent and child`);
-  return peer;
+  return channel;
+}
+
+/**
+ * Parent and child have a socket each under the other's number. A child by CLONE_PARENT takes over its sibling's socket to the parent, so
+ * the parent reaches both of them by the sibling's number.
+ */
+function channelBetween(plan: Plan, self: string, peer: string): number | undefined {
+  const number = plan.programs.findIndex(({ name }) => name === peer);
+  if (clonesOf(plan, self, peer).length > 0 || clonesOf(plan, peer, self).length > 0) return number;
+  for (const { name: between } of plan.programs) {
+    const isSibling = (child: string) =>
+      clonesOf(plan, between, child).some(({ flags }) => (flags & CLONE_PARENT) !== 0n);
+    // Only a socket to a parent is taken over, so `between` must have been cloned by the other one.
+    if (isSibling(self) && clonesOf(plan, peer, between).length > 0) return number;
+    if (isSibling(peer) && clonesOf(plan, self, between).length > 0)
+      return plan.programs.findIndex(({ name }) => name === between);
+  }
+  return undefined;
+}
+
+function clonesOf(plan: Plan, parent: string, child: string): CloneStep[] {
+  const steps = plan.programs.find(({ name }) => name === parent)?.steps ?? [];
+  return steps.filter((step): step is CloneStep => step.op === 'clone' && step.child === child);
 }
 
 /** Payloads are strings or structs; a vector has no bytes of its own to send. */
