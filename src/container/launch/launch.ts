@@ -25,6 +25,11 @@ export interface LaunchOptions {
   readonly descriptors?: Readonly<Record<Register, number>>;
   /** Hands on our descriptors 3 to 2 + this number as they are: `--preserve-fds`. */
   readonly preserved?: number;
+  /**
+   * Words that stand before the launcher's own: a program that starts it, gives it stdin, stdout and stderr, leaves the other descriptors
+   * alone and ends as it ends. The first word is an absolute path.
+   */
+  readonly under?: readonly string[];
 }
 
 /** Called for every `sent` and `ended` event; answers with {@link Launch.answer}. */
@@ -66,9 +71,14 @@ export class Launch implements Disposable {
       if (controlAt !== undefined && pair !== undefined) descriptors.set(controlAt, pair[1].fd);
       const planAt = Math.max(...descriptors.keys()) + 1;
       descriptors.set(planAt, file.fd);
+      const [starter, ...words] = options.under ?? [];
       const pid = spawn({
-        path: programPath(planAt),
-        argv: ['tvmm-launcher', `${planAt}`],
+        path: starter ?? programPath(planAt),
+        argv:
+          starter === undefined
+            ? ['tvmm-launcher', `${planAt}`]
+            : // The starter has no copy of our descriptor of the launcher.
+              [starter, ...words, `/proc/${process.pid}/fd/${launcherFile().fd}`, `${planAt}`],
         environment: [],
         descriptors,
       });
