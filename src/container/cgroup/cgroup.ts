@@ -17,7 +17,7 @@ import {
   pidsOf,
   thaw,
 } from './processes.js';
-import { removeFolder } from './remove.js';
+import { PATIENCE_MS, removeFolder } from './remove.js';
 import type { OciResources } from './resources.js';
 import { type CgroupFolder, type CgroupState, hierarchies, parseCgroupState } from './state.js';
 import { type CgroupStats, readStats } from './stats.js';
@@ -172,9 +172,10 @@ export class Cgroup {
    */
   async remove(): Promise<void> {
     const failures: unknown[] = [];
+    const deadline = Date.now() + PATIENCE_MS;
     for (const { folder } of this.#folders) {
       try {
-        await removeFolder(folder);
+        await removeFolder(folder, deadline);
       } catch (error) {
         failures.push(error);
       }

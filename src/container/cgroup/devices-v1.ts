@@ -156,8 +156,8 @@ export function deviceTransition(from: DeviceState, to: DeviceState): DeviceWrit
   const writes: DeviceWrite[] = [];
   const exceptional = to.allowByDefault ? 'devices.deny' : 'devices.allow';
   const usual = to.allowByDefault ? 'devices.allow' : 'devices.deny';
-  // Exceptions to "all allowed" are not shown by devices.list, so they are cleared with it.
-  const anew = from.allowByDefault !== to.allowByDefault || (to.allowByDefault && to.exceptions.length > 0);
+  // Exceptions to "all allowed" are not shown by devices.list, so that list is always made anew.
+  const anew = to.allowByDefault || from.allowByDefault;
   if (anew) writes.push({ file: usual, value: 'a' });
   const before = anew ? [] : from.exceptions;
   const change = (file: DeviceWrite['file'], some: readonly DeviceException[], others: typeof some) => {

@@ -8,26 +8,27 @@ import { CgroupRemoveError, cgroupHint, errnoOf } from './errors.js';
 import { childFolders, pidsOf } from './processes.js';
 import { isOnCgroupfs } from './state.js';
 
-/** 1, 2, 4 … 512 ms: about a second in all. */
-const TRIES = 10;
+/** How long to be patient with EBUSY, over all the hierarchies of a cgroup together. */
+export const PATIENCE_MS = 1000;
 
 /**
  * Removes one folder and what is below it. One that does not exist is removed already.
  *
+ * @param deadline until when (Date.now()) EBUSY is worth another try
  * @throws CgroupRemoveError
  */
-export async function removeFolder(folder: string): Promise<void> {
+export async function removeFolder(folder: string, deadline: number): Promise<void> {
   // The usual case needs one call.
   if (tryRemove(folder) === undefined) return;
   if (!isOnCgroupfs(folder)) {
     if (tryRemove(folder) === undefined) return;
     throw new CgroupRemoveError(`${folder} is not on a cgroup file system, so it is left alone`);
   }
-  for (let tries = 1, pause = 1; ; tries++, pause *= 2) {
+  for (let pause = 1; ; pause *= 2) {
     removeChildren(folder);
     const errno = tryRemove(folder);
     if (errno === undefined) return;
-    if (errno !== 'EBUSY' || tries > TRIES) throw removeError(folder, errno);
+    if (errno !== 'EBUSY' || Date.now() >= deadline) throw removeError(folder, errno);
     await delay(pause);
   }
 }

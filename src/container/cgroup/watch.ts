@@ -80,7 +80,10 @@ function watchOomV2(folder: string, onOom: () => void): Disposable {
   return { [Symbol.dispose]: () => watcher.close() };
 }
 
-/** When a pressure trigger fires: at least `stallMicroseconds` of stall within `windowMicroseconds` (500 ms to 10 s). */
+/**
+ * When a pressure trigger fires: at least `stallMicroseconds` of stall within `windowMicroseconds`: 500 ms to 10 s, and without
+ * CAP_SYS_RESOURCE a multiple of 2 s.
+ */
 export interface PressureTrigger {
   readonly resource: 'cpu' | 'memory' | 'io';
   /** `some`: at least one process waited; `full`: all of them. */
@@ -114,16 +117,15 @@ export function watchPressure(
       throw error;
     }
     const epoll = new Epoll();
-    let fired = false;
+    let gone = false;
     epoll.add(file.fd, EPOLLPRI, (events) => {
-      // EPOLLERR: the cgroup has been removed, and says so for ever.
-      if ((events & EPOLLERR) !== 0) stop();
-      else fired = true;
+      gone = (events & EPOLLERR) !== 0;
     });
     const watching = onReadable(epoll, () => {
-      fired = false;
+      // To ask consumes the event, and libuv has asked already: being woken is the event. A cgroup that is gone says so for ever.
       epoll.wait(0);
-      if (fired) onPressure();
+      if (gone) stop();
+      else onPressure();
     });
     const stop = () => {
       watching[Symbol.dispose]();
@@ -154,7 +156,12 @@ function onReadable(source: Disposable & { readonly fd: number }, callback: () =
 function watchError(path: string, what: string, cause: unknown): CgroupStatsError {
   const errno = errnoOf(cause);
   return new CgroupStatsError(`cannot watch ${path} for ${what}: ${errno || String(cause)}`, {
-    hint: errno === 'EOPNOTSUPP' ? 'The kernel was started with psi=0.' : cgroupHint(errno),
+    hint:
+      errno === 'EOPNOTSUPP'
+        ? 'The kernel was started with psi=0.'
+        : errno === 'EINVAL' && what === 'pressure'
+          ? 'The window is 0.5 to 10 s, and without CAP_SYS_RESOURCE a multiple of 2 s.'
+          : cgroupHint(errno),
     cause,
   });
 }
