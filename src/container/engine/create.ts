@@ -1,0 +1,111 @@
+/**
+ * `create`: checks every option by compiling it, claims the name, and writes the record. No process and no mount: those come with start, which
+ * compiles the same options anew.
+ */
+import { rmSync } from 'node:fs';
+import { parsePortSpecs } from '../network/ports.js';
+import { signalName, signalNumber } from '../spec/signals.js';
+import type { EngineContext, EngineImage, PullPolicy } from './context.js';
+import { OptionError } from './errors.js';
+import { makeEtcFiles } from './etc-files.js';
+import { note } from './events.js';
+import { specFacts, userProfile } from './facts.js';
+import { parseLogOptions } from './log-options.js';
+import { newId } from './names.js';
+import { compileSpec, networkOf } from './options/compile.js';
+import { chooseIdRange, isPrivateUserns } from './options/namespaces.js';
+import type { ContainerOptions } from './options/options.js';
+import { containerArguments, NO_IMAGE } from './options/process.js';
+import { type ContainerRecord, newRecord } from './record.js';
+import { parseRestartPolicy } from './restart.js';
+
+export interface CreateRequest {
+  readonly name?: string | undefined;
+  readonly options: ContainerOptions;
+  readonly pull?: PullPolicy;
+  readonly report?: (message: string) => void;
+}
+
+/** @throws OptionError, ContainerNameError and the image store's errors; nothing is left then */
+export async function createContainer(
+  context: EngineContext,
+  request: CreateRequest,
+): Promise<ContainerRecord> {
+  const { options } = request;
+  const image = await findImage(context, request);
+  const defaults = image?.defaults ?? NO_IMAGE;
+  const stopSignal = options.stopSignal ?? (defaults.stopSignal === '' ? 'SIGTERM' : defaults.stopSignal);
+  const number = signalNumber(stopSignal);
+  if (number === undefined || number === 0)
+    throw new OptionError('--stop-signal', `${JSON.stringify(stopSignal)} is no signal`);
+  const policy = parseRestartPolicy(options.restart);
+  if (options.remove && policy.kind !== 'no')
+    throw new OptionError('--rm', 'cannot be combined with --restart', 'leave one of them out');
+  parseLogOptions(options.logDriver, options.logOpt);
+  userProfile(options.seccompProfile);
+
+  const id = newId();
+  const draft = newRecord({
+    id,
+    name: request.name ?? 'container',
+    options,
+    stopSignal: signalName(number),
+    stopTimeout: options.stopTimeout ?? 10,
+    argv: [...containerArguments(options, defaults)],
+    ...(image === undefined ? {} : { imageId: image.id }),
+    ...(isPrivateUserns(options.userns) ? { firstId: 0 } : {}),
+  });
+  const facts = specFacts(context, draft, defaults, options.rootfs ?? '/', {
+    uid: 0,
+    gid: 0,
+    additionalGids: [],
+    home: '/',
+  });
+  const { mode } = networkOf(options, facts);
+  if (parsePortSpecs(options.publish).length > 0 && mode.kind !== 'networks')
+    throw new OptionError('--publish', `needs a network of the container's own, not --network ${mode.kind}`);
+  compileSpec(options, facts);
+
+  const name = await context.store.claimName(request.name, id);
+  try {
+    makeEtcFiles(context.store.folder(id));
+    const record = await withIdRange(context, { ...draft, name });
+    note(context.paths, 'create', record);
+    return record;
+  } catch (error) {
+    context.store.remove(id, name);
+    throw error;
+  }
+}
+
+async function findImage(
+  context: EngineContext,
+  { options, pull = 'missing', report = () => {} }: CreateRequest,
+): Promise<EngineImage | undefined> {
+  if (options.rootfs !== undefined) {
+    if (options.image !== undefined) throw new OptionError('--rootfs', 'takes the place of the image');
+    return undefined;
+  }
+  if (options.image === undefined)
+    throw new OptionError('IMAGE', 'there is none', 'name an image, or a folder with --rootfs DIR');
+  return context.images.find(options.image, pull, report);
+}
+
+/** Writes the record; a range of ids is chosen while nobody else chooses one. */
+async function withIdRange(context: EngineContext, record: ContainerRecord): Promise<ContainerRecord> {
+  if (record.firstId === undefined) {
+    context.store.write(record);
+    return record;
+  }
+  using _lock = await context.store.lock('ids');
+  const taken = context.store.all().flatMap(({ firstId }) => firstId ?? []);
+  const ranged = { ...record, firstId: chooseIdRange(taken) };
+  context.store.write(ranged);
+  return ranged;
+}
+
+/** Folders that killed commands left. */
+export function clearOrphans(context: EngineContext): void {
+  for (const id of context.store.orphans())
+    rmSync(context.store.folder(id), { recursive: true, force: true });
+}

@@ -1,0 +1,124 @@
+/** What the compiler of options has to know of this host: files, devices, other containers' namespaces. Looked up anew for every start. */
+import { lstatSync, readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { packageRoot } from '../../sys/package-root.js';
+import { type OciSeccomp, parseSeccomp } from '../seccomp/profile.js';
+import { NAMESPACES, type NamespaceType } from '../spec/namespaces.js';
+import type { EngineContext } from './context.js';
+import { ContainerStateError, OptionError } from './errors.js';
+import type { ContainerUser, SpecFacts } from './options/compile.js';
+import type { HostDevice } from './options/devices.js';
+import type { ImageDefaults } from './options/process.js';
+import { isAlive } from './process.js';
+import type { ContainerRecord } from './record.js';
+
+/** Major and minor of a dev_t as glibc encodes it (gnu_dev_major(3)). */
+function numbers(rdev: number): { major: number; minor: number } {
+  const device = BigInt(rdev);
+  return {
+    major: Number(((device >> 8n) & 0xfffn) | ((device >> 32n) & ~0xfffn)),
+    minor: Number((device & 0xffn) | ((device >> 12n) & ~0xffn & 0xffffffffn)),
+  };
+}
+
+function hostDevice(path: string, follow: boolean): HostDevice | undefined {
+  try {
+    const stat = follow ? statSync(path) : lstatSync(path);
+    const type = stat.isCharacterDevice() ? 'c' : stat.isBlockDevice() ? 'b' : undefined;
+    if (type === undefined) return undefined;
+    return { path, type, ...numbers(stat.rdev), mode: stat.mode & 0o7777, uid: stat.uid, gid: stat.gid };
+  } catch {
+    return undefined;
+  }
+}
+
+/** What every container has of its own, or must not see of the host's. */
+const OWN_DEVICES = new Set(['pts', 'shm', 'mqueue', 'fd', 'console', 'ptmx', 'tty']);
+
+function devicesBelow(folder: string, depth: number): HostDevice[] {
+  return readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
+    const path = join(folder, entry.name);
+    if (depth === 0 && OWN_DEVICES.has(entry.name)) return [];
+    if (entry.isDirectory() && depth < 3) return devicesBelow(path, depth + 1);
+    return hostDevice(path, false) ?? [];
+  });
+}
+
+/** The namespace of another container's init. @throws ContainerStateError when it does not run */
+export function namespacePath(context: EngineContext, word: string, type: NamespaceType): string {
+  const other = context.store.read(context.store.resolve(word));
+  if (other?.init === undefined || !isAlive(other.init)) {
+    throw new ContainerStateError(
+      `container ${word} does not run, so its ${type} namespace cannot be joined`,
+      {
+        code: 'CONTAINER_STATE',
+        hint: `tvmm start ${word}`,
+      },
+    );
+  }
+  return `/proc/${other.init.pid}/ns/${NAMESPACES[type].file}`;
+}
+
+/** The profile that was read when the container was created. @throws OptionError, SeccompProfileError for what is no profile */
+export function userProfile(json: string | undefined): OciSeccomp | undefined {
+  if (json === undefined) return undefined;
+  let profile: unknown;
+  try {
+    profile = JSON.parse(json);
+  } catch {
+    throw new OptionError('--security-opt', 'the seccomp profile is not JSON');
+  }
+  // Docker's form has conditions by capability in its rules: read without them it would allow more than it says.
+  if (/"(includes|excludes)"\s*:\s*\{\s*"/.test(json)) {
+    throw new OptionError(
+      '--security-opt',
+      'the seccomp profile has rules with "includes" or "excludes", which the OCI form has not',
+      'give a profile as config.json has it (linux.seccomp)',
+    );
+  }
+  return parseSeccomp(profile);
+}
+
+/** Whose /etc/hosts and the like a container sees: those of the owner of its network. */
+export function etcFolder(context: EngineContext, record: ContainerRecord): string {
+  const { pod, network } = record.options;
+  const joined = /^container:(.+)$/.exec(network[0] ?? '')?.[1];
+  const owner = pod ?? joined;
+  return join(context.store.folder(owner === undefined ? record.id : context.store.resolve(owner)), 'etc');
+}
+
+/** @param rootPath absolute path of the root file system, mounted */
+export function specFacts(
+  context: EngineContext,
+  record: ContainerRecord,
+  image: ImageDefaults,
+  rootPath: string,
+  user: ContainerUser,
+): SpecFacts {
+  const etc = etcFolder(context, record);
+  const { pod } = record.options;
+  return {
+    id: record.id,
+    rootPath,
+    image,
+    user,
+    etc: {
+      hosts: join(etc, 'hosts'),
+      resolvConf: join(etc, 'resolv.conf'),
+      hostname: join(etc, 'hostname'),
+    },
+    initPath: join(packageRoot(), 'dist', 'firmware', 'container-init'),
+    firstId: record.firstId,
+    seccompProfile: userProfile(record.options.seccompProfile),
+    kindOf(path) {
+      const stat = statSync(path, { throwIfNoEntry: false });
+      return stat === undefined ? undefined : stat.isDirectory() ? 'directory' : 'other';
+    },
+    device: (path) => hostDevice(path, true),
+    allDevices: () => devicesBelow('/dev', 0),
+    namespacePath: (word, type) => namespacePath(context, word, type),
+    ...(pod === undefined
+      ? {}
+      : { podNamespace: (type: NamespaceType) => namespacePath(context, pod, type) }),
+  };
+}

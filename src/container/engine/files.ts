@@ -1,0 +1,25 @@
+/** Files that are whole or not there, whatever happens in between (rename(2) after fsync(2)). */
+import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+
+/** Replaces `file`; the owner alone can read it unless `mode` says otherwise. */
+export function writeWhole(file: string, content: string, mode = 0o600): void {
+  const fresh = `${file}.${process.pid}.new`;
+  const fd = openSync(fresh, 'w', mode);
+  try {
+    writeSync(fd, content);
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+  renameSync(fresh, file);
+}
+
+/** The text of a file; undefined where there is none. */
+export function readIfThere(file: string): string | undefined {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+    throw error;
+  }
+}

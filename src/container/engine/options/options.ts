@@ -1,0 +1,81 @@
+/**
+ * The options of a container as the user gave them: docker's flags, one member each, kept in its record so that every start compiles them
+ * anew. Sizes are bytes. What a value means, and whether it means anything, is decided in compile.ts and the modules beside it.
+ */
+import { flag, type Infer, list, number, object, optional, text, withDefault } from '../shape.js';
+
+const words = withDefault(list(text), []);
+const off = withDefault(flag, false);
+
+export const optionsShape = object({
+  /** The image's name; absent with `rootfs`. */
+  image: optional(text),
+  /** Absolute path of a plain directory to run from. */
+  rootfs: optional(text),
+  /** What stands behind the image: the command, or the entrypoint's arguments. */
+  command: words,
+  /** One empty word takes the image's entrypoint away. */
+  entrypoint: optional(list(text)),
+  /** `NAME=value`; `NAME` alone was resolved by the caller. */
+  env: words,
+  workdir: optional(text),
+  user: optional(text),
+  groupAdd: words,
+  hostname: optional(text),
+  domainname: optional(text),
+  tty: off,
+  interactive: off,
+  remove: off,
+  init: off,
+  readOnly: off,
+  privileged: off,
+  /** `-v`, `--mount`, `--tmpfs`. */
+  volume: words,
+  mount: words,
+  tmpfs: words,
+  publish: words,
+  network: words,
+  dns: words,
+  dnsSearch: words,
+  dnsOption: words,
+  addHost: words,
+  memory: optional(number),
+  memorySwap: optional(number),
+  memoryReservation: optional(number),
+  cpus: optional(number),
+  cpuShares: optional(number),
+  cpusetCpus: optional(text),
+  cpusetMems: optional(text),
+  pidsLimit: optional(number),
+  oomScoreAdj: optional(number),
+  shmSize: optional(number),
+  ulimit: words,
+  capAdd: words,
+  capDrop: words,
+  securityOpt: words,
+  /** The document of `--security-opt seccomp=FILE`, read when the container was created. */
+  seccompProfile: optional(text),
+  device: words,
+  sysctl: words,
+  label: words,
+  restart: withDefault(text, 'no'),
+  stopSignal: optional(text),
+  /** Seconds. */
+  stopTimeout: optional(number),
+  logDriver: withDefault(text, 'json-file'),
+  logOpt: words,
+  pid: optional(text),
+  ipc: optional(text),
+  uts: optional(text),
+  userns: optional(text),
+  cgroupns: optional(text),
+  /** The pod that it is in: the id of the pod's pause container. */
+  pod: optional(text),
+  /** It is the pause container of a pod. */
+  pause: off,
+});
+
+export type ContainerOptions = Infer<typeof optionsShape>;
+
+/** What a container without any option has. */
+export const NO_OPTIONS: ContainerOptions = optionsShape({}, 'options');

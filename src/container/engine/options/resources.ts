@@ -1,0 +1,104 @@
+/** `--memory`, `--cpus`, `--pids-limit`, `--ulimit` and the like to limits of config.json. Refuses what the kernel would, with the option's name. */
+import type { OciDeviceRule, OciResources } from '../../cgroup/resources.js';
+import { RLIM_INFINITY, rlimitType } from '../../spec/rlimits.js';
+import type { OciRlimit } from '../../spec/types.js';
+import { OptionError } from '../errors.js';
+import type { ContainerOptions } from './options.js';
+
+export const DEFAULT_PIDS_LIMIT = 4096;
+/** The kernel lets no cgroup of less run anything useful; docker's lower bound. */
+const MIN_MEMORY = 6 * 2 ** 20;
+const CPU_PERIOD = 100_000;
+
+/** What `update` takes as well. Absent members ask for nothing. */
+export function limitsOf(
+  options: Pick<
+    ContainerOptions,
+    | 'memory'
+    | 'memorySwap'
+    | 'memoryReservation'
+    | 'cpus'
+    | 'cpuShares'
+    | 'cpusetCpus'
+    | 'cpusetMems'
+    | 'pidsLimit'
+  >,
+): OciResources {
+  const { memory, memorySwap, memoryReservation, cpus, cpuShares, cpusetCpus, cpusetMems, pidsLimit } =
+    options;
+  if (memory !== undefined && memory > 0 && memory < MIN_MEMORY)
+    throw new OptionError('--memory', `${memory} bytes are less than the smallest limit of 6 MiB`);
+  if (memorySwap !== undefined && memory === undefined)
+    throw new OptionError('--memory-swap', 'needs --memory: it counts memory and swap together');
+  if (memorySwap !== undefined && memorySwap > 0 && memorySwap < (memory ?? 0))
+    throw new OptionError('--memory-swap', 'is less than --memory: it counts memory and swap together');
+  if (memoryReservation !== undefined && memory !== undefined && memoryReservation > memory)
+    throw new OptionError('--memory-reservation', 'is more than --memory');
+  if (cpus !== undefined && !(cpus >= 0.01 && cpus <= 4096))
+    throw new OptionError('--cpus', `${cpus} is not a number of processors from 0.01 up`);
+  if (cpuShares !== undefined && !(cpuShares >= 2 && cpuShares <= 262_144))
+    throw new OptionError('--cpu-shares', `${cpuShares} is not within 2 and 262144`);
+  for (const [option, value] of [
+    ['--cpuset-cpus', cpusetCpus],
+    ['--cpuset-mems', cpusetMems],
+  ] as const) {
+    if (value !== undefined && !/^\d+(-\d+)?(,\d+(-\d+)?)*$/.test(value))
+      throw new OptionError(option, `${JSON.stringify(value)} is no list of numbers such as 0-3,7`);
+  }
+  const memoryLimits = {
+    ...(memory === undefined ? {} : { limit: memory }),
+    ...(memorySwap === undefined ? {} : { swap: memorySwap }),
+    ...(memoryReservation === undefined ? {} : { reservation: memoryReservation }),
+  };
+  const cpu = {
+    ...(cpuShares === undefined ? {} : { shares: cpuShares }),
+    ...(cpus === undefined ? {} : { quota: Math.round(cpus * CPU_PERIOD), period: CPU_PERIOD }),
+    ...(cpusetCpus === undefined ? {} : { cpus: cpusetCpus }),
+    ...(cpusetMems === undefined ? {} : { mems: cpusetMems }),
+  };
+  return {
+    ...(Object.keys(memoryLimits).length === 0 ? {} : { memory: memoryLimits }),
+    ...(Object.keys(cpu).length === 0 ? {} : { cpu }),
+    // Docker writes "no limit" as 0 or -1.
+    ...(pidsLimit === undefined ? {} : { pids: { limit: pidsLimit <= 0 ? -1 : pidsLimit } }),
+  };
+}
+
+/** The limits of a new container: a pids limit is always among them. */
+export function containerResources(
+  options: ContainerOptions,
+  devices: readonly OciDeviceRule[],
+): OciResources {
+  return {
+    ...limitsOf({ ...options, pidsLimit: options.pidsLimit ?? DEFAULT_PIDS_LIMIT }),
+    devices: [{ allow: options.privileged, access: 'rwm' }, ...devices],
+  };
+}
+
+function limitValue(option: string, text: string): bigint {
+  if (text === '-1' || text === 'unlimited' || text === 'infinity') return RLIM_INFINITY;
+  if (/^\d{1,19}$/.test(text)) return BigInt(text);
+  throw new OptionError(option, `${JSON.stringify(text)} is no limit`);
+}
+
+/** `--ulimit NAME=SOFT[:HARD]`. @throws OptionError */
+export function parseUlimits(values: readonly string[]): readonly OciRlimit[] {
+  const seen = new Set<string>();
+  return values.map((value) => {
+    const [name = '', limits = ''] = value.split(/=(.*)/s);
+    const type = rlimitType(`RLIMIT_${name.toUpperCase()}`);
+    if (type === undefined)
+      throw new OptionError(
+        '--ulimit',
+        `${JSON.stringify(name)} is no resource limit`,
+        'for instance nofile=1024:4096',
+      );
+    if (seen.has(type)) throw new OptionError('--ulimit', `${name} is there twice`);
+    seen.add(type);
+    const [softText = '', hardText = softText] = limits.split(':');
+    const soft = limitValue('--ulimit', softText);
+    const hard = limitValue('--ulimit', hardText);
+    if (soft > hard) throw new OptionError('--ulimit', `${value}: the soft limit is above the hard one`);
+    return { type, soft, hard };
+  });
+}

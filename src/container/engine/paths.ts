@@ -1,0 +1,37 @@
+/**
+ * Where the engine keeps things. `root` stays over a reboot: records, logs, names; `run` need not: OCI state, networks. Both are the
+ * owner's alone.
+ *
+ *     <root>/containers/<id>/   container.json, config.json (the bundle), log, log.1, minder.sock, stdout, stderr, exit.json, etc/
+ *     <root>/names/<name>       the id that has the name
+ *     <root>/pods/<id>.json
+ *     <root>/locks/<id>         held by a command while it changes a container or pod; never held while it waits for one
+ */
+import { join } from 'node:path';
+
+export interface EnginePaths {
+  readonly root: string;
+  readonly run: string;
+  readonly containers: string;
+  readonly names: string;
+  readonly pods: string;
+  readonly locks: string;
+  /** The OCI runtime's state folder. */
+  readonly runtime: string;
+}
+
+/** @param root default: TVMM_ROOT, else /var/lib/tvmm. @param run default: TVMM_RUN, else /run/tvmm */
+export function enginePaths(
+  root: string = process.env.TVMM_ROOT ?? '/var/lib/tvmm',
+  run: string = process.env.TVMM_RUN ?? '/run/tvmm',
+): EnginePaths {
+  return {
+    root,
+    run,
+    containers: join(root, 'containers'),
+    names: join(root, 'names'),
+    pods: join(root, 'pods'),
+    locks: join(root, 'locks'),
+    runtime: join(run, 'engine'),
+  };
+}
