@@ -200,6 +200,26 @@ test(
 );
 
 test(
+  'bandwidth is limited where it is asked for',
+  async () => {
+    await create('tvmm', 0);
+    const one = container('one');
+    const bandwidth = {
+      ingressRate: 8_000_000,
+      ingressBurst: 800_000,
+      egressRate: 8_000_000,
+      egressBurst: 800_000,
+    };
+    await networks.setUp({ containerId: one.id, netns: one.file, mode: parseNetworkMode([]), bandwidth });
+    const port = /(veth\w+)@/.exec(run('ip', '-o', 'link', 'show', 'master', `${prefix}0`))?.[1] ?? 'none';
+    expect(run('tc', 'qdisc', 'show', 'dev', port)).toContain('tbf');
+    await networks.tearDown(one.id);
+    expect(footprint()).toEqual([]);
+  },
+  TIMEOUT,
+);
+
+test(
   'a port that is taken is refused with its owner, be it a container or a program of the host',
   async () => {
     await create('tvmm', 0);
@@ -334,12 +354,14 @@ test(
 );
 
 test(
-  'even where the records are lost, links, addresses and rules are found and removed',
+  'even where the records are torn, links, addresses and rules are found and removed',
   async () => {
     await create('tvmm', 0, { ipv6: true });
     const lost = container('lost');
     await setUp(lost, [], ['80']);
-    rmSync(join(folder, 'state/attachments'), { recursive: true });
+    for (const name of readdirSync(join(folder, 'state/attachments'))) {
+      writeFileSync(join(folder, 'state/attachments', name), 'torn');
+    }
     const report = await collectGarbage(networks, () => new Set());
     expect(report.problems).toEqual([]);
     expect(report.namespaces).toEqual([lost.id]);

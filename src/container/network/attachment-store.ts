@@ -71,6 +71,14 @@ function parseStored(text: string, refuse: Refuse): StoredAttachment {
   };
 }
 
+/** A file that should be an attachment. */
+export interface BrokenAttachment {
+  readonly file: string;
+  /** As its name says. */
+  readonly containerId: string;
+  readonly error: Error;
+}
+
 /** The attachments of a state folder. */
 export class AttachmentStore {
   readonly folder: string;
@@ -115,17 +123,21 @@ export class AttachmentStore {
   }
 
   /** Every attachment, and the files that are none. */
-  all(): { attachments: StoredAttachment[]; problems: Error[] } {
+  all(): { attachments: StoredAttachment[]; broken: BrokenAttachment[] } {
     const attachments: StoredAttachment[] = [];
-    const problems: Error[] = [];
+    const broken: BrokenAttachment[] = [];
     for (const name of this.#names()) {
       try {
         attachments.push(this.#read(name));
       } catch (error) {
-        problems.push(error instanceof Error ? error : new Error(String(error)));
+        broken.push({
+          file: join(this.folder, name),
+          containerId: name.split('@')[1] ?? '',
+          error: error instanceof Error ? error : new Error(String(error)),
+        });
       }
     }
-    return { attachments, problems };
+    return { attachments, broken };
   }
 
   #names(): string[] {
@@ -142,7 +154,7 @@ export class AttachmentStore {
     const refuse: Refuse = (pointer, problem) =>
       new CniCacheError(`the stored attachment ${path}${pointer === '' ? '' : ` at ${pointer}`} ${problem}`, {
         code: 'CNI_CACHE_INVALID',
-        hint: 'it cannot be used to remove the attachment; delete the file, then run `tvmm system prune`',
+        hint: 'once the container is gone, garbage collection finds by other means what this stood for',
       });
     const stored = parseStored(readBounded(path, MAX_FILE, refuse), refuse);
     const { containerId, ifname } = stored.attachment;

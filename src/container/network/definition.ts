@@ -130,8 +130,9 @@ export function gatewayOf(subnet: Cidr): string {
  * The configuration list of a network.
  *
  * @param dataDir where host-local keeps who has which address
+ * @param bandwidth whether a container asks for limits: the plugin for them costs time and needs the kernel's tbf
  */
-export function conflistOf(definition: NetworkDefinition, dataDir: string): NetworkConfig {
+export function conflistOf(definition: NetworkDefinition, dataDir: string, bandwidth = false): NetworkConfig {
   const { name, bridge, subnets, internal, mtu, versions } = definition;
   const list = {
     cniVersion: versions.at(-1),
@@ -158,6 +159,7 @@ export function conflistOf(definition: NetworkDefinition, dataDir: string): Netw
       { type: 'portmap', capabilities: { portMappings: true }, snat: true },
       // Lets the network's traffic through where the host's policy is to forward nothing.
       { type: 'firewall', backend: 'iptables' },
+      ...(bandwidth ? [{ type: 'bandwidth', capabilities: { bandwidth: true } }] : []),
     ],
   };
   return networkConfigOf(list, refuseDefinition(name));

@@ -2,7 +2,7 @@
  * Makes what is there what should be there: attachments, namespaces, links, addresses and rules of containers that are gone are removed,
  * whatever crash left them. Runs alone (no ADD or DEL at the same time), goes on after a failure and reports all of them.
  */
-import { readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { NetlinkSocket } from '../../sys/netlink.js';
 import { listLinks, removeLink } from '../../sys/netlink-route.js';
@@ -40,6 +40,12 @@ function entries(folder: string): string[] {
   }
 }
 
+/** Whether a file was being written by a process that is gone: NAME.PID.tmp. */
+function isAbandoned(name: string): boolean {
+  const pid = /\.(\d+)\.tmp$/.exec(name)?.[1];
+  return pid !== undefined && !existsSync(`/proc/${pid}`);
+}
+
 class Collector {
   readonly problems: Error[] = [];
 
@@ -67,7 +73,11 @@ export async function collectGarbage(
   const collector = new Collector();
   const { store, cni } = networks.attachments;
   const stored = store.all();
-  collector.problems.push(...stored.problems);
+  for (const { file, containerId, error } of stored.broken) {
+    // Links, addresses and rules without a record are found below.
+    if (alive.has(containerId)) collector.problems.push(error);
+    else rmSync(file, { force: true });
+  }
   const detached = new Set<string>();
   for (const one of stored.attachments) {
     const { containerId } = one.attachment;
@@ -101,8 +111,8 @@ export async function collectGarbage(
     }
   }
   await collector.try(() => networks.sweepLocked());
-  for (const name of entries(store.folder).filter((file) => file.endsWith('.tmp'))) {
-    rmSync(join(store.folder, name), { force: true });
+  for (const folder of [store.folder, networks.store.folder]) {
+    for (const name of entries(folder).filter(isAbandoned)) rmSync(join(folder, name), { force: true });
   }
   return { detached: [...detached], namespaces, links, addresses, tables, problems: collector.problems };
 }

@@ -11,6 +11,7 @@ export {
 } from './dns.js';
 export * from './errors.js';
 export { collectGarbage, type GcReport } from './gc.js';
+export { readHostFile } from './host-files.js';
 export {
   checkHostname,
   type HostEntry,

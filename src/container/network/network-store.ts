@@ -2,7 +2,7 @@
  * The networks that exist: tvmm's own definitions in a folder of one file each, and the administrator's CNI configurations, which are read
  * and never written. The default network is made when it is first used.
  */
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { FileLock } from '../../sys/file-lock.js';
 import { NetlinkSocket } from '../../sys/netlink.js';
@@ -20,6 +20,7 @@ import {
 } from './definition.js';
 import { hostResolver } from './dns.js';
 import { NetworkError } from './errors.js';
+import { readHostFile } from './host-files.js';
 import { type Cidr, formatCidr, ipFromBytes, overlaps } from './ip.js';
 import { readBounded } from './json.js';
 import { DEFAULT_NETWORK } from './mode.js';
@@ -47,14 +48,6 @@ export interface FoundNetwork {
   readonly definition: NetworkDefinition | undefined;
 }
 
-function readText(path: string): string | undefined {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    return undefined;
-  }
-}
-
 /** What the host's routes, addresses and DNS servers take, and the MTU of its way out. */
 export function hostNetworks(): { taken: Cidr[]; mtu: number | undefined; links: readonly string[] } {
   using netlink = NetlinkSocket.open();
@@ -65,7 +58,7 @@ export function hostNetworks(): { taken: Cidr[]; mtu: number | undefined; links:
     ...routes
       .filter(({ prefix, table }) => prefix > 0 && table !== LOCAL_TABLE)
       .map(({ destination, prefix }) => ({ ...ipFromBytes(destination), prefix })),
-    ...addressesAsSubnets(hostResolver(readText).nameservers),
+    ...addressesAsSubnets(hostResolver(readHostFile).nameservers),
   ];
   const way = routes.find(
     ({ family, prefix, table }) => family === 4 && prefix === 0 && table !== LOCAL_TABLE,
@@ -115,9 +108,9 @@ export class NetworkStore {
     return loadNetworks(this.#configFolder);
   }
 
-  /** The configuration that a definition stands for. */
-  configOf(definition: NetworkDefinition): NetworkConfig {
-    return conflistOf(definition, this.#dataDir);
+  /** The configuration that a definition stands for. @param bandwidth whether to have a plugin that limits it */
+  configOf(definition: NetworkDefinition, bandwidth = false): NetworkConfig {
+    return conflistOf(definition, this.#dataDir, bandwidth);
   }
 
   /** Finds a network; makes the default one where it is missing. @throws NetworkError */

@@ -10,7 +10,7 @@ import { findLink, isolatePort, listLinks, removeLink } from '../../sys/netlink-
 import { createNetns, netnsIdentity, pinNetns, releaseNetns } from '../../sys/netns.js';
 import type { StoredAttachment } from './attachment-store.js';
 import { Attachments } from './attachments.js';
-import { capabilityArguments, requireCapabilities } from './capabilities.js';
+import { capabilityArguments, type NetworkWishes, requireCapabilities } from './capabilities.js';
 import { Cni } from './cni.js';
 import { isCniName } from './cni-config.js';
 import { cniPath, type PluginRun } from './cni-exec.js';
@@ -55,6 +55,10 @@ export interface SetUpRequest {
   readonly netns: string;
   readonly mode: NetworkMode;
   readonly ports?: readonly PortMapping[];
+  /** Limits of the first network's interface. */
+  readonly bandwidth?: NetworkWishes['bandwidth'];
+  /** What the container's resolv.conf will say, for plugins that want to know. */
+  readonly dns?: NetworkWishes['dns'];
 }
 
 /** One interface of a container. */
@@ -162,7 +166,7 @@ export class Networks {
    * @throws NetworkOptionError, NetworkError, PortError, CniPluginError
    */
   async setUp(request: SetUpRequest): Promise<NetworkResult> {
-    const { containerId, netns, mode, ports = [] } = request;
+    const { containerId, netns, mode, ports = [], bandwidth } = request;
     const nothing: NetworkResult = { netns: undefined, interfaces: [], ports: [], dns: [] };
     if (mode.kind !== 'networks') {
       if (ports.length > 0) {
@@ -188,13 +192,17 @@ export class Networks {
     }
     // All must exist and fit before anything is changed.
     const found: FoundNetwork[] = [];
-    for (const { name } of mode.networks) found.push(await this.store.find(name));
+    for (const { name } of mode.networks) {
+      const one = await this.store.find(name);
+      const limited = bandwidth !== undefined && found.length === 0 && one.definition !== undefined;
+      found.push(limited ? { ...one, config: this.store.configOf(one.definition, true) } : one);
+    }
     const file = this.netnsFile(containerId);
     if (netnsIdentity(netns) === undefined || netnsIdentity(netns) !== netnsIdentity(file))
       pinNetns(netns, file);
     try {
       bringLoopbackUp(file);
-      return await this.#attachAll(containerId, file, mode.networks, found, ports);
+      return await this.#attachAll(request, file, mode.networks, found);
     } catch (error) {
       await this.tearDown(containerId).catch(() => undefined);
       // The failed attachment may be off the record already, with its bridge still there.
@@ -286,11 +294,10 @@ export class Networks {
   }
 
   async #attachAll(
-    containerId: string,
+    { containerId, ports = [], bandwidth, dns: resolver }: SetUpRequest,
     netns: string,
     requests: readonly NetworkRequest[],
     found: readonly FoundNetwork[],
-    ports: readonly PortMapping[],
   ): Promise<NetworkResult> {
     using _lock = await this.attachments.lock('shared');
     const publisher = found.findIndex(({ config }) =>
@@ -308,6 +315,8 @@ export class Networks {
           ips: request.ips,
           aliases: request.aliases,
           ...(request.mac === undefined ? {} : { mac: request.mac }),
+          ...(bandwidth === undefined || i > 0 ? {} : { bandwidth }),
+          ...(resolver === undefined ? {} : { dns: resolver }),
           // Where no network can publish, the first one says so.
           ports: i === Math.max(publisher, 0) ? published : [],
         });
