@@ -113,7 +113,7 @@ static int step_clone(const struct step *step)
 		close_fd(pair[0]);
 		self.channels[parent] = pair[1];
 		self.parent = step->args[0] & CLONE_PARENT ? kept : (int)parent;
-		self.child_count = 0;
+		self.child_count = self.blocked = 0;
 		set_signal_mask(0);
 		run_program(step->number);
 	}
@@ -230,8 +230,9 @@ static void __attribute__((noreturn)) step_exec(const struct step *step)
 {
 	const char *const *candidates = (const char *const *)argument(step, 0);
 	long error = -ENOENT;
-	set_handler(SIGPIPE, 0);
-	set_signal_mask(0);
+	/* Nothing between here and execve(2) if it can be helped: the container's seccomp filter may be in force. */
+	if (self.blocked)
+		set_signal_mask(0);
 	for (; *candidates; candidates++) {
 		long result = sys(__NR_execve, *candidates, argument(step, 1), argument(step, 2));
 		if (result == -EACCES)
@@ -371,7 +372,8 @@ static void prepare_signals(int blocked)
 {
 	for (int signal = FIRST_SIGNAL; signal <= LAST_SIGNAL; signal++)
 		if (signal != SIGKILL && signal != SIGSTOP)
-			set_handler(signal, signal == SIGPIPE ? 1 /* SIG_IGN */ : 0);
+			set_handler(signal, 0);
+	self.blocked = blocked;
 	set_signal_mask(blocked ? ~0ULL : 0);
 }
 
@@ -456,7 +458,6 @@ static void __attribute__((noreturn)) be_init(char **argv, char **envp)
 	prepare_signals(1);
 	long child = sys(__NR_clone, SIGCHLD, 0, 0, 0, 0);
 	if (child == 0) {
-		set_handler(SIGPIPE, 0);
 		set_signal_mask(0);
 		long error = exec_by_path(argv, envp);
 		COMPLAIN("cannot start ", argv[0], ": errno ", NUMBER(-error));

@@ -89,6 +89,7 @@ static int run_hook(const struct hook *hook, int *status)
 	int in[2] = {-1, -1}, out[2] = {-1, -1}, errors[2] = {-1, -1}, error = 0, exec_error = 0;
 	long pidfd, pid;
 	*status = 0;
+	set_handler(SIGPIPE, 1 /* SIG_IGN */);
 	self.output_length = 0;
 	if (failed(sys(__NR_pipe2, in, O_CLOEXEC)) || failed(sys(__NR_pipe2, out, O_CLOEXEC)) ||
 	    failed(sys(__NR_pipe2, errors, O_CLOEXEC))) {
@@ -119,6 +120,7 @@ static int run_hook(const struct hook *hook, int *status)
 	if (sys(__NR_read, errors[0], &exec_error, sizeof exec_error) == sizeof exec_error)
 		error = exec_error;
 done:
+	set_handler(SIGPIPE, 0);
 	for (int i = 0; i < 2; i++) {
 		close_fd(in[i]);
 		close_fd(out[i]);

@@ -37,6 +37,8 @@ static struct {
 	int children[MAX_CHILDREN];
 	u8 child_programs[MAX_CHILDREN];
 	u32 child_count;
+	/* Signals are blocked, to be handed on by a supervise step. */
+	int blocked;
 	/* The end of what a hook has printed. */
 	char output[240];
 	u32 output_length;
@@ -66,13 +68,30 @@ static int end_children(u32 program)
 	return found;
 }
 
+/* The errnos that starting a program gives, for those who read this without an engine to explain it. */
+static const char *errno_name(int error)
+{
+	switch (error) {
+#define NAME(name) \
+	case name: \
+		return " (" #name ")";
+		NAME(EPERM) NAME(ENOENT) NAME(EIO) NAME(E2BIG) NAME(ENOEXEC) NAME(EBADF) NAME(EAGAIN) NAME(ENOMEM) NAME(EACCES)
+		NAME(EBUSY) NAME(EEXIST) NAME(ENODEV) NAME(ENOTDIR) NAME(EISDIR) NAME(EINVAL) NAME(EMFILE) NAME(ETXTBSY)
+		NAME(ENOSPC) NAME(EROFS) NAME(ELOOP) NAME(ENOSYS) NAME(ETIMEDOUT) NAME(ECONNRESET)
+#undef NAME
+	default:
+		return "";
+	}
+}
+
 static void tell_stderr(int error, i64 value)
 {
 	const struct step *step = &plan.steps[plan.programs[self.program].first + self.step];
 	if (self.output_length > 0)
 		write_all(2, self.output, self.output_length);
 	COMPLAIN("cannot ", step->what == NO_TEXT ? "go on" : (const char *)plan.data + step->what, ": step ", NUMBER(self.step),
-		 " of program ", NUMBER(self.program), error ? ": errno " : ": status ", NUMBER(error ? error : value));
+		 " of program ", NUMBER(self.program), error ? ": errno " : ": status ", NUMBER(error ? error : value),
+		 errno_name(error));
 }
 
 /* `value` is a wait status where there is one, else 0. */
@@ -93,6 +112,8 @@ static void report_failure(int error, i64 value)
 
 static void __attribute__((noreturn)) fail_with(int error, i64 value, int status)
 {
+	/* Nobody may be left to read it. */
+	set_handler(SIGPIPE, 1 /* SIG_IGN */);
 	report_failure(error, value);
 	end_children(0);
 	leave(status);

@@ -236,7 +236,7 @@ test('a plan without engine tells on stderr what it could not do', () => {
   const plan: Plan = { inherited: {}, programs: [{ name: 'launcher', steps: [step] }] };
   expect(launcher(encodePlan(plan), { execute: true })).toEqual({
     status: 125,
-    text: 'tvmm launcher: cannot enter /no/such: step 0 of program 0: errno 2\n',
+    text: 'tvmm launcher: cannot enter /no/such: step 0 of program 0: errno 2 (ENOENT)\n',
   });
 });
 

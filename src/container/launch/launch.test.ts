@@ -10,6 +10,7 @@ import {
   call,
   clone,
   containerPlan,
+  exec,
   makeRoot,
   SIX_NAMESPACES,
   single,
@@ -249,6 +250,20 @@ test('a launcher that is killed takes the container that it was making with it',
   launch.release();
 });
 
+test('a program that cannot start after the engine has left is told on stderr', () => {
+  const { reader, writer } = createPipe('stderr');
+  using _ = reader;
+  // `create` waits for `start` here, without an engine.
+  const wait = call('nanosleep', [{ data: { bytes: timespec(0, 100_000_000) } }, 0]);
+  using launch = Launch.start(single(wait, exec('/bin/nothing')), { stdio: [0, 1, writer.fd] });
+  writer[Symbol.dispose]();
+  launch.release();
+  expect(launch.wait()).toBe(127 << 8);
+  expect(Buffer.from(readToEnd(reader.fd, 1000)).toString()).toBe(
+    'tvmm launcher: cannot start /bin/nothing: step 1 of program 0: errno 2 (ENOENT)\n',
+  );
+});
+
 test('a launch of many tags ends with closed, and an answer to nobody is no error', () => {
   const sends = Array.from(
     { length: 99 },
@@ -262,8 +277,9 @@ test('a launch of many tags ends with closed, and an answer to nobody is no erro
   expect(launch.next()).toEqual({ kind: 'closed' });
 });
 
-function timespec(seconds: number): Uint8Array {
+function timespec(seconds: number, nanoseconds = 0): Uint8Array {
   const bytes = new Uint8Array(16);
+  new DataView(bytes.buffer).setBigInt64(8, BigInt(nanoseconds), true);
   new DataView(bytes.buffer).setBigInt64(0, BigInt(seconds), true);
   return bytes;
 }

@@ -37,7 +37,7 @@ export function registersOf(plan: Plan): readonly Register[] {
 
 /**
  * @param options.describe write each step's `what` into the bytes, for plans whose failures the launcher itself tells; by default where the
- *   plan inherits no control socket
+ *   plan inherits no control socket. An exec step's always is
  * @throws PlanError
  */
 export function encodePlan(plan: Plan, options: { describe?: boolean } = {}): Uint8Array {
@@ -129,7 +129,9 @@ class Encoder {
     view.setUint8(f.STEP.result, number(record.result));
     view.setUint8(f.STEP.register, number(record.register));
     view.setUint32(f.STEP.number, record.number ?? 0, true);
-    const what = this.describe && step.op !== 'label' ? this.#data.place(step.what) : f.NO_TEXT;
+    // Execution is the one step that may come when the engine has long left.
+    const described = this.describe || step.op === 'exec';
+    const what = described && step.op !== 'label' ? this.#data.place(step.what) : f.NO_TEXT;
     view.setUint32(f.STEP.what, what, true);
     const allow = record.allow ?? [];
     if (allow.length > MAX_ALLOWED)
