@@ -23,10 +23,10 @@ const FLAG_BITS: Readonly<Record<SeccompFlag, number>> = {
 const SECCOMP_FILTER_FLAG_NEW_LISTENER = 1 << 3;
 
 /**
- * Calls by which the launcher hands the listener on after the filter is installed: a notification about one of them would wait for an
+ * The launcher hands the listener to the agent by this call, after the filter is installed: a notification about it would wait for the
  * agent that it is there to reach.
  */
-const NEEDED_FOR_LISTENER = ['write', 'sendmsg'];
+const HANDS_LISTENER_ON = 'sendmsg';
 
 /** Where the notifications of SCMP_ACT_NOTIFY go. */
 export interface SeccompListener {
@@ -69,12 +69,11 @@ function listenerOf(profile: OciSeccomp, pointer: string): SeccompListener | und
   profile.syscalls?.forEach((rule, index) => {
     if (rule.action !== 'SCMP_ACT_NOTIFY') return;
     notifies = true;
-    const needed = rule.names.find((name) => NEEDED_FOR_LISTENER.includes(name));
-    if (needed === undefined) return;
+    if (!rule.names.includes(HANDS_LISTENER_ON)) return;
     throw new SeccompProfileError(
       `${pointer}/syscalls/${index}`,
-      `SCMP_ACT_NOTIFY cannot be used for ${needed}: the listener is handed on with it`,
-      `take ${needed} out of the rule`,
+      `SCMP_ACT_NOTIFY cannot be used for ${HANDS_LISTENER_ON}: the listener is handed to its agent with it`,
+      `take ${HANDS_LISTENER_ON} out of the rule`,
     );
   });
   if (!notifies) return undefined;
