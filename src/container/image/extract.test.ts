@@ -14,12 +14,12 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { dir, type Entry, file, hard, layerTar, link } from '../../../test/support/images.js';
 import { lgetxattr } from '../../sys/at.js';
 import { TvmmError } from '../../sys/errors.js';
 import { digestOf } from './digest.js';
 import type { TarType } from './tar-reader.js';
 import { tarHeader } from './tar-writer.js';
-import { dir, type Entry, file, hard, layerTar, link } from './testing.js';
 import { sniffCompression, type UnpackOptions, unpackLayer } from './unpack.js';
 
 const isRoot = process.getuid?.() === 0;
@@ -105,17 +105,18 @@ describe('unpackLayer', () => {
   it.runIf(isRoot)(
     'moves owners for a user namespace, and refuses those that it has no ids for',
     async () => {
-      const shift = { uid: 100_000, gid: 200_000, size: 65536 };
+      const range = (hostId: number) => [{ containerId: 0, hostId, size: 65536 }];
+      const owners = { uid: range(100_000), gid: range(200_000) };
       const capability = Buffer.from('0100000200040000000000000000000000000000', 'hex');
       await unpack(
         [{ ...file('f'), uid: 33, xattrs: new Map([['security.capability', capability]]) }, file('x/y')],
-        { shift },
+        { owners },
       );
       expect(lstatSync(join(root, 'f'))).toMatchObject({ uid: 100_033, gid: 200_000 });
       expect(lstatSync(join(root, 'x'))).toMatchObject({ uid: 100_000, gid: 200_000 });
       const kept = Buffer.from(lgetxattr(join(root, 'f'), 'security.capability') ?? []);
       expect(kept.readUInt32LE(20)).toBe(100_000);
-      await expect(unpack([{ ...file('g'), uid: 65536 }], { shift })).rejects.toThrow('no ids for');
+      await expect(unpack([{ ...file('g'), uid: 65536 }], { owners })).rejects.toThrow('no ids for');
     },
   );
 

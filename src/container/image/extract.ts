@@ -27,8 +27,9 @@ import { check, lastErrno } from '../../sys/libc.js';
 import { entryPath, markerOf, printable, splitPath } from './entry-path.js';
 import { LayerError, TarError } from './errors.js';
 import { LayerRoot, type LowerFolder } from './layer-root.js';
+import { mapOwner, type OwnerMap } from './owners.js';
 import type { TarEntry, TarHandler } from './tar-reader.js';
-import { isAllowedXattr, shiftCapability } from './xattrs.js';
+import { isAllowedXattr, mapCapability } from './xattrs.js';
 
 /** <linux/stat.h>, open(2). */
 const S_IFCHR = 0o020000;
@@ -44,14 +45,6 @@ const ENOSPC = 28;
 /** An entry costs memory here and an inode there; the largest real images stay below a tenth. */
 const MAX_ENTRIES = 5_000_000;
 
-/** Whole ranges of owners are moved by one offset: how a plain copy serves a user namespace. */
-export interface OwnerShift {
-  readonly uid: number;
-  readonly gid: number;
-  /** Ids from 0 to below this exist. */
-  readonly size: number;
-}
-
 export interface ExtractOptions {
   /**
    * `overlay`: as an overlayfs layer, marks in `trusted.*`; `overlay-user`: the same for overlays mounted with `userxattr`;
@@ -64,7 +57,8 @@ export interface ExtractOptions {
   readonly maxBytes: number;
   /** Folders of the layers below, topmost first, for folders that the layer does not list. */
   readonly lower?: readonly string[];
-  readonly shift?: OwnerShift;
+  /** Owners as a user namespace maps them: how a plain copy serves one. */
+  readonly owners?: OwnerMap;
 }
 
 export interface ExtractReport {
@@ -294,9 +288,9 @@ export class LayerExtractor implements TarHandler, Disposable {
     const now = { seconds: Math.floor((like?.mtimeMs ?? 0) / 1000), nanoseconds: 0 };
     this.#folders.set(path, { mode: like === undefined ? 0o755 : like.mode & 0o7777, mtime: now });
     if (!this.#options.privileged) return;
-    // The lower folder's owner on disk is what it is: it has been shifted already.
-    const shift = this.#options.shift;
-    const owner = like ?? { uid: shift?.uid ?? 0, gid: shift?.gid ?? 0 };
+    const { owners } = this.#options;
+    const owner =
+      like ?? (owners === undefined ? { uid: 0, gid: 0 } : mapOwner(owners, { uid: 0, gid: 0 }, path));
     check(lchownat(this.#root.folder(folder), base, owner.uid, owner.gid), 'fchownat', printable(path));
   }
 
@@ -364,15 +358,8 @@ export class LayerExtractor implements TarHandler, Disposable {
   }
 
   #ownerOf(entry: TarEntry): { uid: number; gid: number } {
-    const { shift } = this.#options;
-    if (shift === undefined) return entry;
-    if (entry.uid >= shift.size || entry.gid >= shift.size) {
-      throw new LayerError(
-        `${printable(entry.name)} belongs to ${entry.uid}:${entry.gid}, which the user namespace has no ids for`,
-        { code: 'LAYER_OWNER', hint: `The namespace maps ${shift.size} ids; give it more.` },
-      );
-    }
-    return { uid: entry.uid + shift.uid, gid: entry.gid + shift.gid };
+    const { owners } = this.#options;
+    return owners === undefined ? entry : mapOwner(owners, entry, entry.name);
   }
 
   #setOwner(parent: number, base: string, entry: TarEntry): void {
@@ -384,7 +371,7 @@ export class LayerExtractor implements TarHandler, Disposable {
   #setXattrs(entry: TarEntry, set: (name: string, value: Uint8Array) => number): void {
     for (const [name, value] of entry.xattrs) {
       const isAllowed = isAllowedXattr(name);
-      if (isAllowed && set(name, shiftCapability(name, value, this.#options.shift)) !== -1) continue;
+      if (isAllowed && set(name, mapCapability(name, value, this.#options.owners)) !== -1) continue;
       const errno = isAllowed ? lastErrno() : EPERM;
       if (errno !== EPERM && errno !== ENOTSUP)
         throw new SystemError(`setxattr ${name}`, printable(entry.name), errno);

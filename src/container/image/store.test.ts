@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { dir, file, packedLayer, temporaryStore } from '../../../test/support/images.js';
 import { TestRegistry } from '../../../test/support/registry.js';
 import { pruneImages, removeImage } from './collect.js';
 import { digestOf, parseDigest } from './digest.js';
@@ -15,7 +16,6 @@ import { type PullProgress, pullImage } from './pull.js';
 import { saveImages } from './save.js';
 import type { ImageStore } from './store.js';
 import { tarEnd, tarFile } from './tar-writer.js';
-import { dir, file, packedLayer, temporaryStore } from './testing.js';
 
 const FAST = { retryMs: 1, environment: { HOME: '/nonexistent' } };
 const BASE = packedLayer([dir('etc'), file('etc/os', 'base'), file('gone')]);

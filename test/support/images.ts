@@ -5,9 +5,9 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import { digestOf } from './digest.js';
-import { ImageStore } from './store.js';
-import { type TarInput, tarEnd, tarFile, tarHeader } from './tar-writer.js';
+import { digestOf } from '../../src/container/image/digest.js';
+import { ImageStore } from '../../src/container/image/store.js';
+import { type TarInput, tarEnd, tarFile, tarHeader } from '../../src/container/image/tar-writer.js';
 
 /** An entry, with its bytes where it is a file with content. */
 export type Entry = TarInput & { readonly body?: string };
