@@ -139,7 +139,9 @@ describe.runIf(isRoot)('a root', () => {
     }
   });
 
-  it('can have as many layers as images may, though their paths fill more than a page', async () => {
+  it('can have as many layers as images may, though their paths fill more than a page', {
+    timeout: 120_000,
+  }, async () => {
     const image = await imageOf(Array.from({ length: 127 }, (_, i) => [file(`f${i}`)]));
     const plan = rootfsPlan(held.store, await prepareRootfs(held.store, image, 'c1', { kind: 'overlay' }));
     expect(plan).toMatchObject({ fitsPage: false });
