@@ -3,7 +3,16 @@
  * and broken surroundings: cgroups removed under us, read-only, full, in use, without root, half made by a process that was killed.
  */
 import { spawn } from 'node:child_process';
-import { chmodSync, constants, existsSync, mkdirSync, readdirSync, rmdirSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  writeFileSync,
+} from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { Cgroup } from '../src/container/cgroup/cgroup.js';
@@ -23,7 +32,7 @@ import { deviceProgramIds } from '../src/sys/bpf.js';
 import { FileDescriptor } from '../src/sys/fd.js';
 import { type Bundle, bundleScenario } from './support/cgroup-bundle.js';
 import { enter, life, type Observations, pressure, runIn } from './support/cgroup-scenario.js';
-import { noLab, sharedLab } from './support/lab.js';
+import { noLab, type SharedLab, sharedLab } from './support/lab.js';
 import { needs } from './support/needs.js';
 
 const ID = `t${process.pid}`;
@@ -124,6 +133,16 @@ describe('a cgroup on this machine', () => {
     await cgroup.update({ devices: containerDeviceRules(many) });
     expect(deviceProgramIds(folder.fd)).toHaveLength(1);
     await cgroup.kill();
+    await cgroup.remove();
+  });
+
+  it('finds a controller in cgroup v2 that no v1 hierarchy has', async (context) => {
+    const { v1, v2 } = readLayout();
+    if (v1.has('hugetlb') || v2?.controllers.includes('hugetlb') !== true)
+      context.skip('no hugetlb on cgroup v2');
+    const cgroup = create({ resources: { hugepageLimits: [{ pageSize: '2MB', limit: 4 * 2 ** 20 }] } });
+    expect(readFileSync(`${cgroup.unified}/hugetlb.2MB.max`, 'utf8')).toBe('4194304\n');
+    expect(cgroup.stats().hugetlb['2MB']).toEqual({ usage: 0, max: 0, failcnt: 0 });
     await cgroup.remove();
   });
 
@@ -330,18 +349,50 @@ describe('a cgroup on this machine', () => {
 describe.skipIf(noLab !== undefined)(
   `a cgroup v2 in the lab${noLab === undefined ? '' : ` (skipped: ${noLab})`}`,
   () => {
-    it('holds a container to its limits from create to remove, and tells of pressure', async () => {
-      const lab = await sharedLab();
-      using bundle = await bundleScenario(lab.exchange);
-      const run = async (mode: string) => {
-        const command = [process.execPath, `${lab.exchangeInLab}/${basename(bundle.path)}`, mode, ID];
-        const { status, stdout, stderr } = await lab.exec(command, { env: bundle.env, timeoutMs: 200_000 });
-        expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
-        return JSON.parse(stdout);
-      };
+    let lab: SharedLab;
+    let bundle: Bundle;
+    beforeAll(async () => {
+      lab = await sharedLab();
+      bundle = await bundleScenario(lab.exchange);
+      return () => bundle[Symbol.dispose]();
+    });
+    const run = async (mode: string) => {
+      const command = [process.execPath, `${lab.exchangeInLab}/${basename(bundle.path)}`, mode, ID];
+      const { status, stdout, stderr } = await lab.exec(command, { env: bundle.env, timeoutMs: 200_000 });
+      expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+      return JSON.parse(stdout);
+    };
+
+    it('holds a container to its limits from create to remove', async () => {
       const seen: Observations = await run('life');
       expect(seen.version).toBe('v2');
       expectLife(seen);
+    });
+
+    it('tells when processes wait too long for a CPU', async () => {
+      expect(await run('pressure')).toBe(true);
+    });
+
+    it('takes files of its own, refuses what it has not, and serves a user to whom it is delegated', async () => {
+      const seen = await run('version2');
+      expect(seen.files).toEqual({
+        'memory.high': '10485760',
+        'cgroup.max.depth': '3',
+        'hugetlb.2MB.max': '4194304',
+      });
+      expect(seen.owners).toEqual([65_534, 65_534, 0]);
+      expect(seen.refusals.swappiness.message).toBe('cgroup v2 has nothing like memory.swappiness');
+      expect(seen.refusals.controller).toMatchObject({ name: 'CgroupLimitError' });
+      expect(seen.refusals.below).toMatchObject({
+        name: 'CgroupLimitError',
+        message: expect.stringMatching(/memory\.limit: no memory controller: .* EBUSY, it holds processes/),
+      });
+      expect(seen.rootless).toBe('{"present":true}\n');
+      expect(JSON.parse(seen.delegation)).toMatchObject({
+        folder: `/sys/fs/cgroup/tvmm-test-${ID}`,
+        controllers: expect.arrayContaining(['memory', 'pids']),
+      });
+      expect(seen.left).toBe(false);
     });
   },
 );

@@ -3,10 +3,11 @@
  * returned, and the tests judge it. Also an entry of its own: `node scenario.cjs MODE`, answering in JSON.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Cgroup } from '../../src/container/cgroup/cgroup.js';
 import { type CreateOptions, createCgroup } from '../../src/container/cgroup/create.js';
+import { findDelegation } from '../../src/container/cgroup/delegation.js';
 import { containerDeviceRules } from '../../src/container/cgroup/device-rules.js';
 import { readLayout } from '../../src/container/cgroup/layout.js';
 import { oomKills } from '../../src/container/cgroup/watch.js';
@@ -187,10 +188,79 @@ async function race(id: string): Promise<unknown> {
   return {};
 }
 
+/** What only cgroup v2 has: its own files, parents that hold processes, delegation. */
+async function version2(id: string) {
+  const layout = readLayout();
+  const cgroupsPath = `/tvmm-test-${id}`;
+  const own = createCgroup(layout, {
+    id,
+    cgroupsPath,
+    resources: {
+      unified: { 'memory.high': '10485760', 'cgroup.max.depth': '3' },
+      hugepageLimits: [{ pageSize: '2MB', limit: 4 * MIB }],
+      blockIO: { weight: 500 },
+    },
+  });
+  const read = (file: string) => readFileSync(`${own.unified}/${file}`, 'utf8').trim();
+  const files = ['memory.high', 'cgroup.max.depth', 'hugetlb.2MB.max'].map((file) => [file, read(file)]);
+  own.giveTo(65_534, 65_534);
+  const owners = ['.', 'cgroup.procs', 'memory.max'].map((file) => statSync(`${own.unified}/${file}`).uid);
+
+  const refusals = {
+    swappiness: await attempt({
+      id,
+      cgroupsPath: `${cgroupsPath}-2`,
+      resources: { memory: { swappiness: 5 } },
+    }),
+    controller: await attempt({
+      id,
+      cgroupsPath: `${cgroupsPath}-2`,
+      resources: { rdma: { x: { hcaHandles: 1 } } },
+    }),
+    below: undefined as unknown,
+  };
+  // A cgroup that holds processes hands no controllers down.
+  const child = await enter(own, 'sleep 60');
+  refusals.below = await attempt({
+    id,
+    cgroupsPath: `${cgroupsPath}/below`,
+    resources: { memory: { limit: MIB } },
+  });
+  await own.kill();
+  await own.remove();
+
+  // What systemd does for a user's session: a subtree of its own, with the session in it.
+  const subtree = createCgroup(layout, { id, cgroupsPath });
+  const session = createCgroup(layout, { id, cgroupsPath: `${cgroupsPath}/session` });
+  subtree.giveTo(65_534, 65_534);
+  session.giveTo(65_534, 65_534);
+  const options = JSON.stringify({ id, rootless: true, resources: { pids: { limit: 9 } } });
+  // The exchange share is root's.
+  const script = `/tmp/cgroup-scenario-${id}.cjs`;
+  copyFileSync(process.argv[1] ?? '', script);
+  const command = `exec setpriv --reuid=65534 --regid=65534 --clear-groups ${process.execPath} ${script}`;
+  const rootless = await runIn(session, `${command} create '${options}'`);
+  const delegation = await runIn(session, `${command} delegation`);
+  rmSync(script);
+  await session.remove();
+  await subtree.remove();
+  return {
+    files: Object.fromEntries(files),
+    owners,
+    refusals,
+    busy: child.pid,
+    rootless: rootless.output,
+    delegation: delegation.output,
+    left: existsSync(subtree.unified ?? ''),
+  };
+}
+
 const MODES: Readonly<Record<string, (argument: string) => Promise<unknown>>> = {
   life,
   pressure,
   race,
+  version2,
+  delegation: async () => findDelegation(readLayout()) ?? {},
   create: (json) => attempt(JSON.parse(json)),
 };
 

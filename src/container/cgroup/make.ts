@@ -10,6 +10,8 @@ import { ancestry, type CgroupFolder, type hierarchies, isOnCgroupfs } from './s
 
 /** Controllers that every container gets on v2 where they exist: what limits and statistics are usually about. */
 const USUAL_CONTROLLERS = ['cpu', 'cpuset', 'io', 'memory', 'pids'];
+/** Those that work in a threaded cgroup (cgroup-v2.rst, "Threads"). */
+const THREADED_CONTROLLERS = ['cpu', 'cpuset', 'perf_event', 'pids'];
 /** Someone who removes empty parents (the end of another container) may come between two of our steps. */
 const TRIES = 10;
 
@@ -116,18 +118,8 @@ export function enableControllers(place: CgroupFolder, required: readonly string
     }
     const missing = available.filter((one) => wanted.has(one) && !enabled.includes(one));
     if (missing.length === 0) continue;
-    try {
-      files.write('cgroup.subtree_control', missing.map((one) => `+${one}`).join(' '));
-    } catch {
-      // One that cannot be enabled fails them all, so each is tried by itself.
-      for (const controller of missing) {
-        try {
-          files.write('cgroup.subtree_control', `+${controller}`);
-        } catch (error) {
-          reasons.set(controller, `${folder} cannot hand it down: ${whyNot(errnoOf(error))}`);
-        }
-      }
-    }
+    for (const [controller, errno] of handDown(files, missing, required))
+      reasons.set(controller, `${folder} cannot hand it down: ${whyNot(errno)}`);
   }
   const present = words(readOptional(new FolderFiles(place.folder), 'cgroup.controllers'));
   return new Map(
@@ -135,6 +127,38 @@ export function enableControllers(place: CgroupFolder, required: readonly string
       .filter((controller) => !present.includes(controller))
       .map((controller) => [controller, reasons.get(controller) ?? `${place.folder} lacks it`]),
   );
+}
+
+/** @returns what could not be handed down, with the errno */
+function handDown(
+  files: FolderFiles,
+  missing: readonly string[],
+  required: readonly string[],
+): Map<string, string> {
+  const write = (controllers: readonly string[]): string | undefined => {
+    try {
+      files.write('cgroup.subtree_control', controllers.map((one) => `+${one}`).join(' '));
+      return undefined;
+    } catch (error) {
+      return errnoOf(error);
+    }
+  };
+  const errno = write(missing);
+  if (errno === undefined) return new Map();
+  let rest = missing;
+  if (errno === 'EBUSY') {
+    // A cgroup with processes can hand down threaded controllers alone, and becomes a threaded domain by it: only if it must.
+    rest = missing.filter((one) => required.includes(one));
+    if (rest.some((one) => !THREADED_CONTROLLERS.includes(one)))
+      return new Map(rest.map((one) => [one, errno]));
+  }
+  // One that cannot be enabled fails them all, so each is tried by itself.
+  const refused = new Map<string, string>();
+  for (const controller of rest) {
+    const reason = write([controller]);
+    if (reason !== undefined) refused.set(controller, reason);
+  }
+  return refused;
 }
 
 function whyNot(errno: string): string {
@@ -157,7 +181,7 @@ export function readyForProcesses({ folder }: CgroupFolder, required: readonly s
   const files = new FolderFiles(folder);
   const type = readOptional(files, 'cgroup.type')?.trim();
   if (type !== 'domain invalid') return;
-  const domain = required.filter((one) => !['cpu', 'cpuset', 'pids', 'perf_event'].includes(one));
+  const domain = required.filter((one) => !THREADED_CONTROLLERS.includes(one));
   if (domain.length > 0)
     throw new CgroupCreateError(
       `${folder} cannot have the ${domain.join(' and ')} controller: a parent cgroup is threaded`,
