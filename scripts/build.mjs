@@ -36,7 +36,7 @@ rmSync(stampFile(root), { force: true });
  * to open; the library's entries must share, or an error of one would not be an instance of the other's class.
  */
 const GROUPS = [
-  { 'commands-main': 'src/cli/commands-main.ts' },
+  { 'commands-main': 'src/cli/commands-main.ts', 'container-exited': 'src/container/engine/exited-main.ts' },
   { index: 'src/index.ts', kvm: 'src/kvm/index.ts', memory: 'src/memory/index.ts' },
   { prepare: 'src/cli/prepare.ts' },
 ];

@@ -2,7 +2,7 @@
 import type { OciResources } from '../cgroup/resources.js';
 import type { CgroupStats } from '../cgroup/stats.js';
 import type { Networks } from '../network/networks.js';
-import type { OciProcess } from '../spec/types.js';
+import type { OciProcess, OciSpec } from '../spec/types.js';
 import type { ContainerUser } from './options/compile.js';
 import type { ImageDefaults } from './options/process.js';
 import type { EnginePaths } from './paths.js';
@@ -26,14 +26,12 @@ export interface EngineRuntime {
   pids(id: string): Promise<readonly number[]>;
   stats(id: string): Promise<CgroupStats>;
   oomKills(id: string): Promise<number>;
-  exec(id: string, process: OciProcess, options: ExecOptions): Promise<number>;
-}
-
-export interface ExecOptions {
-  readonly detach: boolean;
-  readonly consoleSocket?: string;
-  /** Called with the pid of the new process, in our pid namespace, before it is waited for. */
-  readonly onStarted?: (pid: number) => void;
+  /** Runs a process with our stdio, or a terminal of its own that is joined to ours. @returns its exit status; 0 when detached */
+  exec(
+    id: string,
+    choose: (spec: OciSpec) => OciProcess,
+    options: { readonly detach: boolean; readonly stdio?: readonly [number, number, number] },
+  ): Promise<number>;
 }
 
 /** The image that a container is made of. */
@@ -49,7 +47,9 @@ export interface EngineImages {
   find(name: string, pull: PullPolicy, report: (message: string) => void): Promise<EngineImage>;
   /** The image of a container that exists. */
   of(record: ContainerRecord): Promise<EngineImage | undefined>;
-  /** Makes the container's root file system, or mounts the one that it has. @returns its absolute path */
+  /** Makes the root file system of a new container of that image. */
+  prepare(record: ContainerRecord, image: EngineImage): Promise<void>;
+  /** Mounts it. @returns its absolute path */
   mount(record: ContainerRecord): Promise<string>;
   unmount(record: ContainerRecord): Promise<void>;
   /** Removes the container's own layer. */

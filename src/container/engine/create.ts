@@ -70,9 +70,11 @@ export async function createContainer(
   try {
     makeEtcFiles(context.store.folder(id));
     const record = await withIdRange(context, { ...draft, name });
+    if (image !== undefined) await context.images.prepare(record, image);
     note(context.paths, 'create', record);
     return record;
   } catch (error) {
+    await context.images.remove(draft).catch(() => {});
     context.store.remove(id, name);
     throw error;
   }

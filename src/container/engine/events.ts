@@ -1,9 +1,9 @@
 /**
- * The engine's journal: one JSON line an event in <root>/events, by whichever process made it happen. A line of this length is appended
+ * The engine's journal: one JSON line an event in <root>/engine/events, by whichever process made it happen. A line of this length is appended
  * whole (write(2) with O_APPEND). The journal keeps the last two files of a megabyte.
  */
 import { appendFileSync, existsSync, mkdirSync, readFileSync, renameSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname } from 'node:path';
 import type { EnginePaths } from './paths.js';
 import type { ContainerRecord } from './record.js';
 import { object, optional, parseDocument, table, text } from './shape.js';
@@ -46,7 +46,7 @@ export interface EngineEvent {
 const MAX_JOURNAL = 2 ** 20;
 
 export function journalFile(paths: EnginePaths): string {
-  return join(paths.root, 'events');
+  return paths.events;
 }
 
 /** Notes an event. A journal that cannot be written stops nobody. */
@@ -66,7 +66,7 @@ export function note(
   };
   const file = journalFile(paths);
   try {
-    mkdirSync(paths.root, { recursive: true, mode: 0o700 });
+    mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
     if (existsSync(file) && statSync(file).size > MAX_JOURNAL) renameSync(file, `${file}.1`);
     appendFileSync(file, `${JSON.stringify(event)}\n`, { mode: 0o600 });
   } catch {

@@ -3,9 +3,9 @@
  * owner's alone.
  *
  *     <root>/containers/<id>/   container.json, config.json (the bundle), log, log.1, minder.sock, stdout, stderr, exit.json, etc/
- *     <root>/names/<name>       the id that has the name
- *     <root>/pods/<id>.json
- *     <root>/locks/<id>         held by a command while it changes a container or pod; never held while it waits for one
+ *     <root>/engine/names/<name>   the id that has the name
+ *     <root>/engine/events         the journal
+ *     <root>/engine/locks/<id>     held by a command while it changes a container; never held while it waits for one
  */
 import { join } from 'node:path';
 
@@ -14,7 +14,7 @@ export interface EnginePaths {
   readonly run: string;
   readonly containers: string;
   readonly names: string;
-  readonly pods: string;
+  readonly events: string;
   readonly locks: string;
   /** The OCI runtime's state folder. */
   readonly runtime: string;
@@ -29,9 +29,9 @@ export function enginePaths(
     root,
     run,
     containers: join(root, 'containers'),
-    names: join(root, 'names'),
-    pods: join(root, 'pods'),
-    locks: join(root, 'locks'),
+    names: join(root, 'engine', 'names'),
+    events: join(root, 'engine', 'events'),
+    locks: join(root, 'engine', 'locks'),
     runtime: join(run, 'engine'),
   };
 }

@@ -1,0 +1,103 @@
+/** Root file systems of the engine's containers: the image store's, or a plain directory of the user's (`--rootfs`). */
+import { realpathSync, statSync } from 'node:fs';
+import type { ImageStore, StoredImage } from '../image/store.js';
+import type { EngineImage, EngineImages, PullPolicy } from './context.js';
+import { OptionError } from './errors.js';
+import { idMappings } from './options/namespaces.js';
+import type { ContainerRecord } from './record.js';
+import { readBelow, resolveUser } from './users.js';
+
+/** Loaded at first use: a container from a plain directory needs none of it. */
+async function open(root: string): Promise<ImageStore> {
+  const { ImageStore } = await import('../image/store.js');
+  return ImageStore.open(root);
+}
+
+function describe(image: StoredImage, name: string): EngineImage {
+  const { config } = image.config;
+  return { id: image.id, name, defaults: config };
+}
+
+/** @throws OptionError */
+function plainRoot(path: string): string {
+  const stat = statSync(path, { throwIfNoEntry: false });
+  if (stat?.isDirectory() !== true) throw new OptionError('--rootfs', `${path} is no folder of this host`);
+  return realpathSync(path);
+}
+
+/** @param root of the image store */
+export function engineImages(root: string): EngineImages {
+  /** The image of a container's root, whether or not it has a name still. */
+  const stored = async (record: ContainerRecord): Promise<StoredImage> => {
+    const store = await open(root);
+    const { loadRootfs } = await import('../image/rootfs.js');
+    return store.load((await loadRootfs(store, record.id)).manifest, record.options.image);
+  };
+  return {
+    async find(name: string, pull: PullPolicy, report): Promise<EngineImage> {
+      const store = await open(root);
+      const fetch = async () => {
+        report(`${name}: pulling`);
+        const { pullImage } = await import('../image/pull.js');
+        return pullImage(store, name);
+      };
+      if (pull === 'always') return describe(await fetch(), name);
+      try {
+        return describe(await store.find(name), name);
+      } catch (error) {
+        const missing = error instanceof Error && 'code' in error && error.code === 'IMAGE_NOT_FOUND';
+        if (pull === 'never' || !missing) throw error;
+        return describe(await fetch(), name);
+      }
+    },
+
+    async of(record) {
+      if (record.options.rootfs !== undefined) return undefined;
+      return describe(await stored(record), record.options.image ?? '');
+    },
+
+    async prepare(record, image) {
+      const store = await open(root);
+      const { prepareRootfs } = await import('../image/rootfs.js');
+      const ranges = idMappings(record.firstId ?? 0).map(({ containerID, hostID, size }) => ({
+        containerId: containerID,
+        hostId: hostID,
+        size,
+      }));
+      await prepareRootfs(store, await store.find(image.id).catch(() => store.find(image.name)), record.id, {
+        ...(record.firstId === undefined ? {} : { owners: { uid: ranges, gid: ranges } }),
+      });
+    },
+
+    async mount(record) {
+      if (record.options.rootfs !== undefined) return plainRoot(record.options.rootfs);
+      const store = await open(root);
+      const [{ loadRootfs, mountRootfs }, { rootfsPlan }] = await Promise.all([
+        import('../image/rootfs.js'),
+        import('../image/rootfs-plan.js'),
+      ]);
+      return mountRootfs(rootfsPlan(store, await loadRootfs(store, record.id)));
+    },
+
+    async unmount(record) {
+      if (record.options.rootfs !== undefined) return;
+      const store = await open(root);
+      const [{ loadRootfs, unmountRootfs }, { rootfsPlan }] = await Promise.all([
+        import('../image/rootfs.js'),
+        import('../image/rootfs-plan.js'),
+      ]);
+      const plan = await loadRootfs(store, record.id).catch(() => undefined);
+      if (plan !== undefined) unmountRootfs(rootfsPlan(store, plan));
+    },
+
+    async remove(record) {
+      if (record.options.rootfs !== undefined) return;
+      const { removeRootfs } = await import('../image/rootfs.js');
+      await removeRootfs(await open(root), record.id);
+    },
+
+    async user(rootPath, user, groups) {
+      return resolveUser(user, groups, readBelow(rootPath, 'etc/passwd'), readBelow(rootPath, 'etc/group'));
+    },
+  };
+}

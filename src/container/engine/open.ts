@@ -1,0 +1,97 @@
+/** Puts the engine together: the OCI runtime on a state folder of its own, the image store, networks, and the program that minders become. */
+import { join } from 'node:path';
+import { packageRoot } from '../../sys/package-root.js';
+import { oomKills } from '../cgroup/watch.js';
+import type { Networks } from '../network/networks.js';
+import { ContainerNotFoundError } from '../runtime/errors.js';
+import { Runtime } from '../runtime/runtime.js';
+import { cgroupOf } from '../runtime/status.js';
+import type { EngineContext, EngineRuntime } from './context.js';
+import { ContainerStateError } from './errors.js';
+import { engineImages } from './images.js';
+import { type EnginePaths, enginePaths } from './paths.js';
+import { ContainerStore } from './store.js';
+
+export interface OpenOptions {
+  readonly root?: string | undefined;
+  readonly run?: string | undefined;
+  readonly warn?: (message: string) => void;
+}
+
+/** The program that a minder becomes when its container has ended. */
+function exitProgram(): string {
+  return join(packageRoot(), 'dist', 'container-exited.js');
+}
+
+/** The engine's operations on an OCI runtime. */
+function engineRuntime(runtime: Runtime): EngineRuntime {
+  const cgroup = (id: string) => {
+    const found = cgroupOf(runtime.record(id));
+    if (found !== undefined) return found;
+    throw new ContainerStateError('the container has no cgroup any more', { code: 'CONTAINER_STATE' });
+  };
+  return {
+    async create(id, bundle, options) {
+      const record = await runtime.create(id, { bundle, ...options });
+      return record.init?.pid ?? 0;
+    },
+    start: (id) => runtime.start(id),
+    async kill(id, signal) {
+      runtime.kill(id, signal, { all: false });
+    },
+    async remove(id) {
+      await runtime.delete(id, { force: true }).catch((error: unknown) => {
+        if (!(error instanceof ContainerNotFoundError)) throw error;
+      });
+    },
+    pause: (id) => runtime.pause(id),
+    async resume(id) {
+      runtime.resume(id);
+    },
+    update: (id, resources) => runtime.update(id, resources),
+    async pids(id) {
+      return runtime.pids(id);
+    },
+    async stats(id) {
+      return cgroup(id).stats();
+    },
+    async oomKills(id) {
+      return oomKills(cgroup(id).state);
+    },
+    exec: (id, choose, options) => runtime.exec(id, choose, options),
+  };
+}
+
+/** @param options.root where containers and images are kept; options.run what need not outlive a reboot */
+export function openEngine({ root, run, warn = () => {} }: OpenOptions = {}): EngineContext {
+  const paths: EnginePaths = enginePaths(root, run);
+  const runtime = new Runtime({
+    root: paths.runtime,
+    cgroupManager: 'cgroupfs',
+    rootless: false,
+    log: { debug: () => {}, warn },
+  });
+  const store = new ContainerStore(paths);
+  let networks: Promise<Networks> | undefined;
+  const context: EngineContext = {
+    paths,
+    store,
+    runtime: engineRuntime(runtime),
+    images: engineImages(paths.root),
+    networks() {
+      networks ??= import('../network/networks.js').then(
+        (module) =>
+          new module.Networks({
+            stateFolder: join(paths.run, 'network'),
+            netnsFolder: join(paths.run, 'netns'),
+            definitionFolder: join(paths.root, 'networks'),
+            describe: (id) => `container ${store.read(id)?.name ?? id}`,
+          }),
+      );
+      return networks;
+    },
+    exitCommand: (id) => [process.execPath, exitProgram(), paths.root, paths.run, id],
+    warn,
+  };
+  return context;
+}
