@@ -4,10 +4,9 @@
  */
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { NetlinkSocket } from '../../sys/netlink.js';
-import { listLinks, removeLink } from '../../sys/netlink-route.js';
 import { releaseNetns } from '../../sys/netns.js';
 import type { StoredAttachment } from './attachment-store.js';
+import { removeOrphanPorts } from './bridges.js';
 import { removalOf, type Survivors } from './firewall-leftovers.js';
 import { parseIp } from './ip.js';
 import { feed } from './isolation.js';
@@ -96,7 +95,8 @@ export async function collectGarbage(
     const version = config.versions.at(-1);
     if (version !== undefined) collector.problems.push(...(await cni.gc(config, version, valid)));
   }
-  const links = (await collector.try(() => removeOrphanLinks(networks, left))) ?? [];
+  const links =
+    (await collector.try(() => removeOrphanPorts(networks.store.definitions(), knownLinks(left)))) ?? [];
   const addresses = (await collector.try(() => removeOrphanAddresses(networks.dataDir, left))) ?? [];
   const tables: string[] = [];
   const survivors = survivorsOf(networks, left);
@@ -117,21 +117,8 @@ export async function collectGarbage(
   return { detached: [...detached], namespaces, links, addresses, tables, problems: collector.problems };
 }
 
-/** Ports of tvmm's bridges that no attachment has. */
-function removeOrphanLinks(networks: Networks, left: readonly StoredAttachment[]): string[] {
-  using netlink = NetlinkSocket.open();
-  const links = listLinks(netlink);
-  const bridges = new Set(networks.store.definitions().map(({ bridge }) => bridge));
-  const masters = new Set(
-    links.filter(({ name, kind }) => kind === 'bridge' && bridges.has(name)).map(({ index }) => index),
-  );
-  const known = new Set(left.flatMap(({ result }) => result?.interfaces.map(({ name }) => name) ?? []));
-  const orphans = links.filter(
-    ({ name, kind, master }) =>
-      kind === 'veth' && master !== undefined && masters.has(master) && !known.has(name),
-  );
-  for (const link of orphans) removeLink(netlink, link);
-  return orphans.map(({ name }) => name);
+function knownLinks(left: readonly StoredAttachment[]): Set<string> {
+  return new Set(left.flatMap(({ result }) => result?.interfaces.map(({ name }) => name) ?? []));
 }
 
 /** Leases of host-local whose container is gone: each file is named for its address and begins with the container's id. */

@@ -22,7 +22,7 @@ export {
   parseAddHost,
 } from './hosts.js';
 export { formatCidr, parseCidr } from './ip.js';
-export { bringLoopbackUp, loopbackUpSteps } from './loopback.js';
+export { bringLoopbackUp } from './loopback.js';
 export {
   DEFAULT_NETWORK,
   type NetworkMode,
@@ -34,10 +34,10 @@ export {
 export { moveNetDevices, type NetDevices } from './net-devices.js';
 export type { FoundNetwork, NetworkOptions } from './network-store.js';
 export {
-  type ContainerInterface,
   type NetworkResult,
   Networks,
   type NetworksOptions,
   type SetUpRequest,
 } from './networks.js';
 export { formatPort, type PortMapping, type Protocol, parsePortSpecs } from './ports.js';
+export type { ContainerInterface } from './results.js';

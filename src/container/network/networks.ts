@@ -5,25 +5,24 @@
  */
 import { join } from 'node:path';
 import { FileLock, LockTimeoutError } from '../../sys/file-lock.js';
-import { NetlinkSocket } from '../../sys/netlink.js';
-import { findLink, isolatePort, listLinks, removeLink } from '../../sys/netlink-route.js';
 import { createNetns, netnsIdentity, pinNetns, releaseNetns } from '../../sys/netns.js';
 import type { StoredAttachment } from './attachment-store.js';
 import { Attachments } from './attachments.js';
+import { isolatePorts, removeBridges } from './bridges.js';
 import { capabilityArguments, type NetworkWishes, requireCapabilities } from './capabilities.js';
 import { Cni } from './cni.js';
 import { isCniName } from './cni-config.js';
 import { cniPath, type PluginRun } from './cni-exec.js';
-import type { CniResult, ResultDns } from './cni-result.js';
+import type { ResultDns } from './cni-result.js';
 import type { NetworkDefinition } from './definition.js';
 import { NetworkError, NetworkOptionError } from './errors.js';
-import { formatCidr, formatIp } from './ip.js';
 import { applyRules, needsRules } from './isolation.js';
 import { bringLoopbackUp } from './loopback.js';
 import type { NetworkMode, NetworkRequest } from './mode.js';
 import { type FoundNetwork, NetworkStore } from './network-store.js';
 import { listenerOwners } from './port-owners.js';
-import { type PortMapping, type PortOwner, PROTOCOLS, settlePorts } from './ports.js';
+import { type PortMapping, type PortOwner, settlePorts } from './ports.js';
+import { type ContainerInterface, interfaceOf, portsOf } from './results.js';
 
 const LOCK_TIMEOUT_MS = 120_000;
 /** What a sweep may leave to the next one, it leaves when others are at work this long. */
@@ -61,16 +60,6 @@ export interface SetUpRequest {
   readonly dns?: NetworkWishes['dns'];
 }
 
-/** One interface of a container. */
-export interface ContainerInterface {
-  readonly network: string;
-  readonly name: string;
-  readonly mac: string | undefined;
-  /** With prefix lengths. */
-  readonly addresses: readonly string[];
-  readonly gateways: readonly string[];
-}
-
 export interface NetworkResult {
   /** The pinned namespace; undefined where nothing was set up. */
   readonly netns: string | undefined;
@@ -79,35 +68,6 @@ export interface NetworkResult {
   readonly ports: readonly PortMapping[];
   /** What the networks say about DNS, for resolvConf(). */
   readonly dns: readonly ResultDns[];
-}
-
-/** The container's own interface out of a result. */
-function interfaceOf(network: string, ifname: string, result: CniResult): ContainerInterface {
-  const index = result.interfaces.findIndex(({ name, sandbox }) => name === ifname && sandbox !== undefined);
-  const ips = result.ips.filter((ip) => ip.interface === undefined || index < 0 || ip.interface === index);
-  return {
-    network,
-    name: ifname,
-    mac: result.interfaces[index]?.mac,
-    addresses: ips.map(({ address }) => formatCidr(address)),
-    gateways: ips.flatMap(({ gateway }) => (gateway === undefined ? [] : [formatIp(gateway)])),
-  };
-}
-
-/** The ports that a stored attachment publishes. */
-function portsOf(stored: StoredAttachment): PortOwner['ports'] {
-  const list = stored.attachment.capabilities?.portMappings;
-  if (!Array.isArray(list)) return [];
-  return list.flatMap((one: unknown) => {
-    const fields = new Map<string, unknown>(
-      typeof one === 'object' && one !== null ? Object.entries(one) : [],
-    );
-    const hostPort = fields.get('hostPort');
-    const hostIp = fields.get('hostIP');
-    const protocol = PROTOCOLS.find((name) => name === fields.get('protocol'));
-    if (typeof hostPort !== 'number' || protocol === undefined) return [];
-    return [{ hostPort, protocol, hostIp: typeof hostIp === 'string' ? hostIp : undefined }];
-  });
 }
 
 export class Networks {
@@ -261,7 +221,7 @@ export class Networks {
       throw new NetworkError(`there is no network ${name} of tvmm's`, { code: 'NETWORK_NOT_FOUND' });
     }
     this.store.remove(name);
-    this.#removeBridges([definition]);
+    removeBridges([definition]);
   }
 
   /** The definitions of networks that containers are on, and those of the others. */
@@ -288,7 +248,7 @@ export class Networks {
   /** The same for a caller that holds the lock, `exclusive`. */
   async sweepLocked(): Promise<void> {
     const { used, unused } = this.usage();
-    const removed = this.#removeBridges(unused);
+    const removed = removeBridges(unused);
     // With its bridge a network loses its part of the rules; that table is only touched where it may be there.
     if (removed > 0 && needsRules([...used, ...unused])) await applyRules(this.#table, used);
   }
@@ -338,7 +298,7 @@ export class Networks {
     const dns: ResultDns[] = [];
     for (const [i, stored] of begun.entries()) {
       const result = await this.attachments.finish(stored);
-      if (found[i]?.definition?.isolate === true) this.#isolate(result);
+      if (found[i]?.definition?.isolate === true) isolatePorts(result);
       interfaces.push(interfaceOf(stored.config.name, stored.attachment.ifname, result));
       dns.push(result.dns);
     }
@@ -357,35 +317,5 @@ export class Networks {
       ports: portsOf(stored),
     }));
     return [...containers, ...listenerOwners()];
-  }
-
-  /** Sets the ports of a new attachment apart on their bridge. */
-  #isolate(result: CniResult): void {
-    using netlink = NetlinkSocket.open();
-    const bridges = new Set(
-      listLinks(netlink)
-        .filter(({ kind }) => kind === 'bridge')
-        .map(({ index }) => index),
-    );
-    for (const { name, sandbox } of result.interfaces) {
-      if (sandbox !== undefined) continue;
-      const link = findLink(netlink, name);
-      if (link?.master !== undefined && bridges.has(link.master)) isolatePort(netlink, link, true);
-    }
-  }
-
-  /** Removes bridges that have no ports. */
-  #removeBridges(definitions: readonly NetworkDefinition[]): number {
-    if (definitions.length === 0) return 0;
-    using netlink = NetlinkSocket.open();
-    const links = listLinks(netlink);
-    const bridges = links.filter(
-      ({ name, kind, index }) =>
-        kind === 'bridge' &&
-        definitions.some(({ bridge }) => bridge === name) &&
-        !links.some(({ master }) => master === index),
-    );
-    for (const bridge of bridges) removeLink(netlink, bridge);
-    return bridges.length;
   }
 }
