@@ -5,7 +5,6 @@ import { join } from 'node:path';
 import { buildSync } from 'esbuild';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { collectGarbage } from '../src/container/network/gc.js';
-import type { NetworkResult } from '../src/container/network/networks.js';
 import { releaseNetns } from '../src/sys/netns.js';
 import { needs } from './support/needs.js';
 import { ask, NetworkHost } from './support/network-host.js';
@@ -22,8 +21,6 @@ beforeEach((context) => {
   dispose = () => made[Symbol.asyncDispose]();
 });
 afterEach(async () => dispose?.());
-
-const addressOf = (result: NetworkResult) => result.interfaces[0]?.addresses[0]?.split('/')[0] ?? '';
 
 test(
   'a plugin that fails at the end of a chain leaves nothing of the plugins before it',
