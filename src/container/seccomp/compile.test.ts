@@ -156,6 +156,15 @@ describe('conditions', () => {
     expect(verdict({ ...profile, syscalls }, { call: 'ioctl', args: [1n] })).toBe(0x30000);
   });
 
+  it('of a rule that repeats the default count for nothing: a later rule decides', () => {
+    const syscalls = [
+      { names: ['ioctl'], action: 'SCMP_ACT_ERRNO' },
+      { names: ['ioctl'], action: 'SCMP_ACT_ALLOW' },
+      { names: ['ioctl'], action: 'SCMP_ACT_TRAP' },
+    ] as const;
+    expect(verdict({ defaultAction: 'SCMP_ACT_ERRNO', syscalls }, { call: 'ioctl' })).toBe(ALLOW);
+  });
+
   it('of two rules may not be the same with different actions: the message names both rules', () => {
     const args = [{ index: 0, op: 'SCMP_CMP_EQ', value: 1 } as const];
     const profile: OciSeccomp = {
