@@ -1,0 +1,176 @@
+/**
+ * The last privileges go (config.md, "Linux Process", "POSIX-platform User"): labels of security modules, no_new_privs, groups, user, working
+ * directory, capabilities, umask. The order is the kernel's: each step still has the right that it needs, and none outlives its use.
+ */
+import type { OciProcess } from '../spec/types.js';
+import { data, NULL, named, type ProgramBuilder, register } from './builder.js';
+import { type CapabilitySets, dropBounding, keepCapabilities, setCapabilities } from './capabilities.js';
+import type { HostFacts } from './context.js';
+import { CompileError } from './errors.js';
+import { KEYCTL, makedev, PR, STAT } from './numbers.js';
+
+/** KEY_POS_ALL, and what a named session keyring gives its user, plus searching: possessor, user, group, other have 6 bits each. */
+const KEYRING_PERMISSIONS = 0x3f1b_0000;
+
+/** A session keyring of the container's own, so that the caller's keys do not come along (keyctl(2)). */
+export function joinKeyring(program: ProgramBuilder, id: string, create: boolean): void {
+  program.call(
+    'join a session keyring',
+    'keyctl',
+    [named(KEYCTL.JOIN_SESSION_KEYRING, 'KEYCTL_JOIN_SESSION_KEYRING'), data(`_ses.${id}`)],
+    {
+      result: 'keyring',
+      allow: ['ENOSYS'],
+      hint: 'The quota of keys may be used up (/proc/sys/kernel/keys): raise it, or use --no-new-keyring.',
+    },
+  );
+  if (!create) return;
+  program.unless('negative', 'keyring', 'no-keyring', () => {
+    program.call(
+      'let the session keyring be searched',
+      'keyctl',
+      [
+        named(KEYCTL.SETPERM, 'KEYCTL_SETPERM'),
+        register('keyring'),
+        named(KEYRING_PERMISSIONS, '0x3f1b0000'),
+      ],
+      // Of another user's, when the id was used before.
+      { allow: ['EACCES'] },
+    );
+  });
+}
+
+/** Refuses labels that this machine has no security module for. @throws CompileError */
+export function checkLabels(process: OciProcess | undefined, host: HostFacts, path = 'process'): void {
+  if (process?.selinuxLabel !== undefined && !host.selinux)
+    throw new CompileError(
+      `${path}.selinuxLabel`,
+      'asks for an SELinux label, and this machine has no SELinux',
+      'Leave it out.',
+    );
+  const profile = process?.apparmorProfile;
+  if (profile !== undefined && profile !== 'unconfined' && !host.apparmor)
+    throw new CompileError(
+      `${path}.apparmorProfile`,
+      `asks for the AppArmor profile ${profile}, and this machine has no AppArmor`,
+      'Leave it out.',
+    );
+}
+
+/** The labels that the program gets with its execve(2). */
+export function setLabels(program: ProgramBuilder, process: OciProcess, host: HostFacts): void {
+  const { apparmorProfile: profile, selinuxLabel: label } = process;
+  if (profile !== undefined && host.apparmor) {
+    program.writeFile(
+      `set the AppArmor profile ${profile}`,
+      'proc',
+      'self/attr/apparmor/exec',
+      `exec ${profile}`,
+      {
+        hint: 'The profile must be loaded (apparmor_parser(8)).',
+      },
+    );
+  }
+  if (label !== undefined) {
+    program.writeFile(`set the SELinux label ${label}`, 'proc', 'self/attr/exec', label, {
+      hint: 'The policy must know the label and allow the transition.',
+    });
+  }
+}
+
+export function setNoNewPrivileges(program: ProgramBuilder, process: OciProcess): void {
+  if (process.noNewPrivileges === true)
+    program.call('forbid new privileges', 'prctl', [
+      named(PR.SET_NO_NEW_PRIVS, 'PR_SET_NO_NEW_PRIVS'),
+      1,
+      0,
+      0,
+      0,
+    ]);
+}
+
+export interface UserOptions {
+  readonly sets: CapabilitySets;
+  readonly host: HostFacts;
+  readonly userNamespace: boolean;
+  /** The user namespace denies setgroups(2). */
+  readonly setgroupsDenied: boolean;
+}
+
+/** The standard streams go to the user, who may want to open them again through /dev/stdout. Devices that all share do not. */
+function giveStreams(program: ProgramBuilder, uid: number): void {
+  if (uid === 0) return;
+  for (const descriptor of [0, 1, 2]) {
+    const what = `give descriptor ${descriptor} to user ${uid}`;
+    const stat = program.statDescriptor(what, descriptor);
+    program.compare(what, stat, STAT.rdev, 8, makedev(1, 3), 'is-null');
+    program.unless('not-zero', 'is-null', 'null', () => {
+      program.call(what, 'fchown', [descriptor, uid, -1], { allow: ['EPERM', 'EROFS', 'EINVAL', 'EACCES'] });
+    });
+  }
+}
+
+/** Everything from the working directory to the capabilities. */
+export function becomeUser(program: ProgramBuilder, process: OciProcess, options: UserOptions): void {
+  const { sets, host, userNamespace, setgroupsDenied } = options;
+  const { uid, gid, additionalGids = [] } = process.user;
+  const { cwd } = process;
+  const enter = `enter the working directory ${cwd}`;
+  // As root first: it may see a directory that the user may be in, but not get to; else as the user, where only that one may.
+  program.call(enter, 'chdir', [data(cwd)], { allow: ['EACCES', 'EPERM'], result: 'entered' });
+  dropBounding(program, sets, host, userNamespace);
+  keepCapabilities(program);
+  giveStreams(program, uid);
+  if (!setgroupsDenied) {
+    const bytes = new Uint8Array(additionalGids.length * 4);
+    const view = new DataView(bytes.buffer);
+    additionalGids.forEach((group, index) => {
+      view.setUint32(index * 4, group, true);
+    });
+    program.call(
+      'set the additional groups',
+      'setgroups',
+      [
+        additionalGids.length,
+        additionalGids.length === 0 ? NULL : data({ bytes, text: `{${additionalGids.join(', ')}}` }),
+      ],
+      { hint: 'In a user namespace every group of process.user.additionalGids must be mapped.' },
+    );
+  }
+  program.call(`become group ${gid}`, 'setresgid', [gid, gid, gid], {
+    hint: 'In a user namespace process.user.gid must be mapped.',
+  });
+  program.call(`become user ${uid}`, 'setresuid', [uid, uid, uid], {
+    hint: 'In a user namespace process.user.uid must be mapped.',
+  });
+  // The change of user may have made it readable again.
+  setUndumpable(program);
+  program.unless('not-negative', 'entered', 'entered', () => program.call(enter, 'chdir', [data(cwd)]));
+  checkWorkingDirectory(program);
+  setCapabilities(program, sets);
+  const umask = process.user.umask ?? 0o022;
+  program.call('set the umask', 'umask', [named(umask, `0${umask.toString(8)}`)]);
+}
+
+/** No process of the container may trace this one or look into its descriptors while it still has some of the host's. */
+export function setUndumpable(program: ProgramBuilder): void {
+  program.call('keep others from looking in', 'prctl', [
+    named(PR.SET_DUMPABLE, 'PR_SET_DUMPABLE'),
+    0,
+    0,
+    0,
+    0,
+  ]);
+}
+
+const PATH_MAX = 4096;
+
+/** A working directory outside of the root (a descriptor of the host's, reached through /proc/self/fd) is told as "(unreachable)". */
+function checkWorkingDirectory(program: ProgramBuilder): void {
+  const what = 'check the working directory';
+  const path = { bytes: new Uint8Array(PATH_MAX), text: '{path}' };
+  program.call(what, 'getcwd', [data(path), PATH_MAX], {
+    hint: 'process.cwd must be a directory inside of the root.',
+  });
+  program.expect('use a working directory outside of the root', path, 0, 1, 0x2f, 'EXDEV');
+}
