@@ -1,0 +1,54 @@
+/** create, run, start, kill, delete, pause, resume. */
+import type { CreateOptions } from '../container/runtime/create.js';
+import { signalNumber } from '../container/spec/signals.js';
+import type { OciAction, OciCall } from './oci.js';
+import { UsageError } from './usage-error.js';
+
+function createOptions({ values }: OciCall): CreateOptions {
+  const consoleSocket = values.words('console-socket');
+  const pidfdSocket = values.words('pidfd-socket');
+  const pidFile = values.words('pid-file');
+  return {
+    bundle: values.words('bundle') ?? '.',
+    preserveFds: values.integer('preserve-fds') ?? 0,
+    noPivot: values.flag('no-pivot'),
+    noNewKeyring: values.flag('no-new-keyring'),
+    ...(consoleSocket === undefined ? {} : { consoleSocket }),
+    ...(pidfdSocket === undefined ? {} : { pidfdSocket }),
+    ...(pidFile === undefined ? {} : { pidFile }),
+  };
+}
+
+export const LIFECYCLE = {
+  async create(call) {
+    await call.runtime.create(call.id, createOptions(call));
+    return 0;
+  },
+  run(call) {
+    const detach = call.values.flag('detach');
+    return call.runtime.run(call.id, { ...createOptions(call), detach, keep: call.values.flag('keep') });
+  },
+  async start({ runtime, id }) {
+    await runtime.start(id);
+    return 0;
+  },
+  kill({ runtime, id, values, args }) {
+    const text = args[1] === undefined || args[1] === '' ? 'SIGTERM' : args[1];
+    const signal = signalNumber(text);
+    if (signal === undefined) throw new UsageError(`unknown signal ${JSON.stringify(text)}`);
+    runtime.kill(id, signal, { all: values.flag('all') });
+    return 0;
+  },
+  async delete({ runtime, id, values }) {
+    await runtime.delete(id, { force: values.flag('force') });
+    return 0;
+  },
+  async pause({ runtime, id }) {
+    await runtime.pause(id);
+    return 0;
+  },
+  resume({ runtime, id }) {
+    runtime.resume(id);
+    return 0;
+  },
+} as const satisfies Readonly<Record<string, OciAction>>;

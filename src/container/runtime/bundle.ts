@@ -1,0 +1,46 @@
+/** A bundle (bundle.md): a folder with config.json and, usually, the root file system. */
+import { readFileSync, realpathSync, statSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { parseSpec } from '../spec/parse.js';
+import type { OciSpec } from '../spec/types.js';
+import { BundleError, errnoOf } from './errors.js';
+
+export interface Bundle {
+  /** Absolute, as it was given: what `state` tells. */
+  readonly path: string;
+  /** The text of config.json. */
+  readonly text: string;
+  readonly spec: OciSpec;
+  /** Absolute path of the root file system, links resolved. */
+  readonly rootfs: string;
+}
+
+/** @param folder absolute or relative to the working directory @throws BundleError, SpecError */
+export function readBundle(folder: string): Bundle {
+  const path = resolve(folder);
+  const file = join(path, 'config.json');
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch (cause) {
+    const errno = errnoOf(cause);
+    throw new BundleError(
+      errno === 'ENOENT' ? `JSON specification file ${file} not found` : `cannot read ${file}: ${errno}`,
+      { hint: 'A bundle is a folder with a config.json; tvmm-oci spec writes one to start from.', cause },
+    );
+  }
+  const spec = parseSpec(text);
+  return { path, text, spec, rootfs: findRoot(resolve(path, spec.root.path)) };
+}
+
+function findRoot(path: string): string {
+  try {
+    const real = realpathSync(path);
+    if (statSync(real).isDirectory()) return real;
+  } catch (cause) {
+    throw new BundleError(`cannot use root.path: ${path}: ${errnoOf(cause)} (no such file or directory)`, {
+      cause,
+    });
+  }
+  throw new BundleError(`cannot use root.path: ${path} is no folder`);
+}

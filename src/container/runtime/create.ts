@@ -1,0 +1,206 @@
+/** `create` and `run` as one command does them: prepares the container, runs the launcher, takes everything back when it fails. */
+import { fstatSync } from 'node:fs';
+import type { Launch } from '../launch/launch.js';
+import { ConsolePair, ConsoleProxy } from './console.js';
+import { destroy } from './delete.js';
+import { driveUntil, expectLeft, finalStatus, type Stdio, startLaunch } from './drive.js';
+import type { RuntimeEnvironment } from './environment.js';
+import { CreateError } from './errors.js';
+import { SignalForwarder, waitClosed } from './foreground.js';
+import { runHooks, runHooksAnyway } from './hooks.js';
+import { type PreparedCreate, prepareCreate } from './prepare.js';
+import type { ContainerRecord } from './record.js';
+import { ociState } from './status.js';
+
+export interface CreateOptions {
+  readonly bundle: string;
+  /** Path of the Unix socket that is sent the terminal's master side. */
+  readonly consoleSocket?: string;
+  /** Path of the Unix socket that is sent a pidfd of the first process. */
+  readonly pidfdSocket?: string;
+  readonly pidFile?: string;
+  readonly preserveFds?: number;
+  readonly noPivot?: boolean;
+  readonly noNewKeyring?: boolean;
+  /** Our own by default. */
+  readonly stdio?: Stdio;
+  /** A program that starts the launcher and becomes the parent of the first process: the engine's minder. */
+  readonly under?: readonly string[];
+}
+
+export interface RunOptions extends CreateOptions {
+  readonly detach?: boolean;
+  /** Do not delete it when it has ended. */
+  readonly keep?: boolean;
+}
+
+/** Descriptors that a supervisor hands to the program: sockets by the protocol of sd_listen_fds(3), and those that the caller counts. */
+export function handedDescriptors(preserveFds: number): { count: number; environment: string[] } {
+  const listening =
+    process.env.LISTEN_PID === String(process.pid)
+      ? Number.parseInt(process.env.LISTEN_FDS ?? '0', 10) || 0
+      : 0;
+  if (preserveFds < 0) throw new CreateError(`--preserve-fds ${preserveFds} is no number of descriptors`);
+  const count = listening + preserveFds;
+  for (let fd = 3; fd < 3 + count; fd++) {
+    try {
+      fstatSync(fd);
+    } catch (cause) {
+      throw new CreateError(
+        `unable to stat preserved-fd ${fd - 3} (of ${count}): descriptor ${fd} is not open`,
+        { cause },
+      );
+    }
+  }
+  return { count, environment: listening > 0 ? [`LISTEN_FDS=${listening}`, 'LISTEN_PID=1'] : [] };
+}
+
+/** Where a terminal's master goes; refuses what cannot work. @throws CreateError */
+export function checkTerminal(terminal: boolean, detached: boolean, consoleSocket: string | undefined): void {
+  if (detached && terminal && consoleSocket === undefined)
+    throw new CreateError('cannot allocate tty if runtime will detach without setting console socket', {
+      hint: 'Use --console-socket, or stay in the foreground.',
+    });
+  if ((!detached || !terminal) && consoleSocket !== undefined)
+    throw new CreateError('cannot use console socket if runtime will not detach or allocate tty');
+}
+
+async function prepare(
+  environment: RuntimeEnvironment,
+  id: string,
+  options: CreateOptions,
+  mode: { waitForStart: boolean; supervise: boolean; detached: boolean },
+): Promise<{ prepared: PreparedCreate; pair: ConsolePair | undefined; preserveFds: number }> {
+  const handed = handedDescriptors(options.preserveFds ?? 0);
+  const prepared = await prepareCreate(environment, id, {
+    ...options,
+    preserveFds: handed.count,
+    environment: handed.environment,
+    waitForStart: mode.waitForStart,
+    supervise: mode.supervise,
+    console: (terminal) => {
+      checkTerminal(terminal, mode.detached, options.consoleSocket);
+      if (!terminal) return undefined;
+      return options.consoleSocket === undefined
+        ? { descriptor: consoleAt(handed.count) }
+        : { path: options.consoleSocket };
+    },
+  });
+  const terminal = prepared.spec.process?.terminal === true;
+  const pair = terminal && options.consoleSocket === undefined ? new ConsolePair() : undefined;
+  return { prepared, pair, preserveFds: handed.count };
+}
+
+/** Behind the control socket. */
+function consoleAt(preserveFds: number): number {
+  return 3 + preserveFds + 1;
+}
+
+function launch(
+  prepared: PreparedCreate,
+  options: CreateOptions,
+  preserveFds: number,
+  pair?: ConsolePair,
+): Launch {
+  return startLaunch(prepared.plan, {
+    preserveFds,
+    ...(options.stdio === undefined ? {} : { stdio: options.stdio }),
+    ...(options.under === undefined ? {} : { under: options.under }),
+    ...(pair === undefined ? {} : { descriptors: new Map([[consoleAt(preserveFds), pair.launcherEnd.fd]]) }),
+  });
+}
+
+/** @throws whatever keeps it from being created; nothing of it is left then */
+export async function createContainer(
+  environment: RuntimeEnvironment,
+  id: string,
+  options: CreateOptions,
+): Promise<ContainerRecord> {
+  const mode = { waitForStart: true, supervise: false, detached: true };
+  const { prepared, preserveFds } = await prepare(environment, id, options, mode);
+  try {
+    using launched = launch(prepared, options, preserveFds);
+    await driveUntil(launched, handler(prepared), () => prepared.ready);
+    expectLeft(launched);
+    await tellPidfd(options, prepared.record);
+    const record = prepared.commit();
+    launched.release();
+    return record;
+  } catch (error) {
+    await prepared.rollback();
+    throw error;
+  }
+}
+
+/**
+ * Creates and starts. Detached it returns when the program runs; else when it has ended, and the container is deleted then.
+ *
+ * @returns the exit status: 0 when detached
+ */
+export async function runContainer(
+  environment: RuntimeEnvironment,
+  id: string,
+  options: RunOptions,
+): Promise<number> {
+  const detached = options.detach === true;
+  const mode = { waitForStart: false, supervise: !detached, detached };
+  using signals = detached ? undefined : new SignalForwarder();
+  const { prepared, pair, preserveFds } = await prepare(environment, id, options, mode);
+  using _pair = pair;
+  let committed: ContainerRecord | undefined;
+  try {
+    using launched = launch(prepared, options, preserveFds, pair);
+    if (signals !== undefined) signals.target = launched.pid;
+    // Detached, the end of the conversation tells that the program runs: its descriptors were closed by execve(2).
+    await driveUntil(launched, handler(prepared), () => !detached && prepared.ready);
+    if (detached) expectLeft(launched);
+    await tellPidfd(options, prepared.record);
+    committed = prepared.commit();
+    if (detached) {
+      launched.release();
+      await runHooks('poststart', committed.hooks?.poststart, ociState(committed, 'running'));
+      return 0;
+    }
+    const status = await foreground(launched, committed, pair);
+    if (options.keep !== true) await remove(environment, prepared, committed);
+    return status;
+  } catch (error) {
+    if (committed === undefined) await prepared.rollback();
+    else if (options.keep !== true) await remove(environment, prepared, committed);
+    throw error;
+  }
+}
+
+async function foreground(
+  launched: Launch,
+  record: ContainerRecord,
+  pair: ConsolePair | undefined,
+): Promise<number> {
+  await using _proxy = pair === undefined ? undefined : new ConsoleProxy(pair.receive());
+  if ((record.hooks?.poststart ?? []).length > 0)
+    await runHooks('poststart', record.hooks?.poststart, ociState(record, 'running'));
+  await waitClosed(launched);
+  return finalStatus(launched);
+}
+
+async function remove(
+  environment: RuntimeEnvironment,
+  prepared: PreparedCreate,
+  record: ContainerRecord,
+): Promise<void> {
+  using _lock = await prepared.folder.lock();
+  await destroy(prepared.folder, record);
+  await runHooksAnyway('poststop', record.hooks?.poststop, ociState(record, 'stopped'), (message) =>
+    environment.log.warn(message),
+  );
+}
+
+function handler(prepared: PreparedCreate) {
+  return (tag: number, value: number) => prepared.handle(tag, value);
+}
+
+async function tellPidfd(options: CreateOptions, record: ContainerRecord): Promise<void> {
+  if (options.pidfdSocket === undefined || record.init === undefined) return;
+  const { sendPidfd } = await import('./pidfd.js');
+  sendPidfd(options.pidfdSocket, record.init);
+}

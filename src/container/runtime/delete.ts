@@ -1,0 +1,74 @@
+/**
+ * `delete`: takes away everything that create has made: processes, cgroup, folder; then the poststop hooks. It works as well on what a
+ * create that was killed has left, whatever step that had come to, and on what an earlier delete has left.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Cgroup } from '../cgroup/cgroup.js';
+import { hierarchies } from '../cgroup/state.js';
+import { ContainerStatusError, DeleteError, errnoOf } from './errors.js';
+import { runHooksAnyway } from './hooks.js';
+import { signalProcess } from './kill.js';
+import { isAlive, type ProcessName } from './process-info.js';
+import type { ContainerRecord } from './record.js';
+import { cgroupOf, ociState, statusOf } from './status.js';
+import type { ContainerFolder } from './store.js';
+
+const SIGKILL = 9;
+const DEATH_TIMEOUT_MS = 10_000;
+
+/** The caller holds the lock. @throws ContainerStatusError, DeleteError, CgroupError */
+export async function deleteContainer(
+  folder: ContainerFolder,
+  record: ContainerRecord,
+  { force, warn }: { force: boolean; warn(message: string): void },
+): Promise<void> {
+  const status = record.phase === 'creating' ? 'stopped' : statusOf(folder, record);
+  if (status !== 'stopped' && !force)
+    throw new ContainerStatusError(`cannot delete container ${record.id} that is not stopped: ${status}`, {
+      hint: 'Kill it first, or use --force.',
+    });
+  await destroy(folder, record);
+  if (record.phase === 'created')
+    await runHooksAnyway('poststop', record.hooks?.poststop, ociState(record, 'stopped'), warn);
+}
+
+/** Removes all of it. The folder goes last: until then another try finds what there is to remove. */
+export async function destroy(folder: ContainerFolder, record: ContainerRecord): Promise<void> {
+  const cgroup = cgroupOf(record);
+  if (record.init !== undefined) await killProcess(record.init, cgroup);
+  if (cgroup !== undefined && isOurs(record)) {
+    await cgroup.kill();
+    await cgroup.remove();
+  }
+  removeFolder(folder);
+}
+
+/** A create that was killed early may only have planned a cgroup that is another container's: then nothing of it was made for this one. */
+function isOurs({ phase, cgroup }: ContainerRecord): boolean {
+  if (phase === 'created' || cgroup === undefined) return true;
+  return hierarchies(cgroup).every(({ folder }) => cgroup.made.includes(folder));
+}
+
+export function removeFolder(folder: ContainerFolder): void {
+  try {
+    folder.remove();
+  } catch (cause) {
+    throw new DeleteError(`cannot remove ${folder.path}: ${errnoOf(cause)}`, { cause });
+  }
+}
+
+/** Its own pid namespace dies with it. */
+async function killProcess(init: ProcessName, cgroup: Cgroup | undefined): Promise<void> {
+  if (!isAlive(init)) return;
+  signalProcess(init, SIGKILL);
+  if (cgroup?.freezerState() === 'frozen') cgroup.thaw();
+  let waited = 0;
+  for (let pause = 1; isAlive(init); pause = Math.min(pause * 2, 50)) {
+    if (waited >= DEATH_TIMEOUT_MS)
+      throw new DeleteError(`the container's process ${init.pid} does not die`, {
+        hint: `It hangs in the kernel: see /proc/${init.pid}/stack.`,
+      });
+    await delay(pause);
+    waited += pause;
+  }
+}

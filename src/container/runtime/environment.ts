@@ -1,0 +1,16 @@
+/** What every operation of a runtime shares. */
+import type { CgroupManager } from '../cgroup/path.js';
+
+export interface RuntimeLog {
+  debug(message: string): void;
+  warn(message: string): void;
+}
+
+export interface RuntimeEnvironment {
+  /** Absolute path of the folder that the containers' folders are in. */
+  readonly root: string;
+  readonly cgroupManager: CgroupManager;
+  /** Do without cgroups that this user may not make. */
+  readonly rootless: boolean;
+  readonly log: RuntimeLog;
+}

@@ -1,0 +1,319 @@
+/**
+ * `create` up to the launch and after it, without the launch itself: the folder, the cgroup, the plan; then what the launch asks the engine to
+ * do; then the record. Whoever executes the plan (create.ts, or a client of the resident engine) hands on what the launch says. Until
+ * `commit` the record says `creating`, with everything in it that whoever comes after a crash needs to remove what was made.
+ */
+
+import type { Cgroup } from '../cgroup/cgroup.js';
+import { createCgroup } from '../cgroup/create.js';
+import { containerDeviceRules } from '../cgroup/device-rules.js';
+import { type CgroupLayout, readLayout } from '../cgroup/layout.js';
+import { planCgroup } from '../cgroup/state.js';
+import type { ConsoleSocket, CreateContext } from '../compile/context.js';
+import { compileCreate } from '../compile/create.js';
+import { TAG } from '../compile/tags.js';
+import type { Plan } from '../plan/plan.js';
+import { cachedSeccomp } from '../seccomp/cache.js';
+import type { OciIdMapping, OciSpec } from '../spec/types.js';
+import { type Bundle, readBundle } from './bundle.js';
+import { destroy, removeFolder as removeLeftFolder } from './delete.js';
+import type { RuntimeEnvironment } from './environment.js';
+import { ContainerExistsError, ContainerRecordError, CreateError } from './errors.js';
+import { homeOf } from './home.js';
+import { runHooks, runHooksAnyway } from './hooks.js';
+import { cgroupContext, hostFacts } from './host.js';
+import type { ContainerLock } from './lock.js';
+import { writePidFile } from './pid-file.js';
+import { processInfo } from './process-info.js';
+import type { ContainerRecord } from './record.js';
+import { ociState } from './status.js';
+import { ContainerFolder } from './store.js';
+
+export interface PrepareOptions {
+  readonly bundle: string;
+  /** Where the master of a terminal goes: asked once config.json has been read. May refuse. */
+  readonly console?: (terminal: boolean) => ConsoleSocket | undefined;
+  readonly pidFile?: string;
+  /** Descriptors from 3 on that the program keeps. */
+  readonly preserveFds?: number;
+  readonly noPivot?: boolean;
+  readonly noNewKeyring?: boolean;
+  /** Variables on top of the configuration's. */
+  readonly environment?: readonly string[];
+  /** Wait for `start` before the program runs. */
+  readonly waitForStart: boolean;
+  /** The launcher stays until the program ends. */
+  readonly supervise?: boolean;
+}
+
+/** Claims an id: at the end the folder is there, empty, and locked. @throws ContainerExistsError */
+async function claim(folder: ContainerFolder): Promise<ContainerLock> {
+  for (let tries = 0; tries < 100; tries++) {
+    folder.make();
+    const lock = folder.tryLock();
+    if (lock === 'busy') throw new ContainerExistsError(folder.id);
+    // Removed between the two calls by a delete.
+    if (lock === undefined) continue;
+    try {
+      const record = folder.readRecord();
+      if (record === undefined) return lock;
+      if (record.phase === 'created') throw new ContainerExistsError(folder.id);
+      // A create that was killed: nobody holds its lock.
+      await destroy(folder, record);
+      lock[Symbol.dispose]();
+    } catch (error) {
+      lock[Symbol.dispose]();
+      if (error instanceof ContainerRecordError) throw new ContainerExistsError(folder.id);
+      throw error;
+    }
+  }
+  throw new ContainerExistsError(folder.id);
+}
+
+/**
+ * Makes all that a container needs before its first process. On failure nothing of it is left.
+ *
+ * @throws BundleError, SpecError, ContainerIdError, ContainerExistsError, CgroupError, CompileError, SystemError
+ */
+export async function prepareCreate(
+  environment: RuntimeEnvironment,
+  id: string,
+  options: PrepareOptions,
+): Promise<PreparedCreate> {
+  const folder = new ContainerFolder(environment.root, id);
+  const bundle = readBundle(options.bundle);
+  const console = options.console?.(bundle.spec.process?.terminal === true);
+  const lock = await claim(folder);
+  try {
+    return await make({
+      environment,
+      folder,
+      bundle,
+      options,
+      lock,
+      ...(console === undefined ? {} : { console }),
+    });
+  } catch (error) {
+    lock[Symbol.dispose]();
+    throw error;
+  }
+}
+
+interface Making {
+  readonly environment: RuntimeEnvironment;
+  readonly folder: ContainerFolder;
+  readonly bundle: Bundle;
+  readonly options: PrepareOptions;
+  readonly lock: ContainerLock;
+  readonly console?: ConsoleSocket;
+}
+
+async function make(making: Making): Promise<PreparedCreate> {
+  const { environment, folder, bundle, options, lock } = making;
+  const { spec } = bundle;
+  const { linux = {} } = spec;
+  const layout = readLayout();
+  const request = {
+    id: folder.id,
+    ...(linux.cgroupsPath === undefined ? {} : { cgroupsPath: linux.cgroupsPath }),
+    manager: environment.cgroupManager,
+    rootless: environment.rootless,
+  };
+  let record = newRecord(folder.id, bundle, options);
+  let cgroup: Cgroup | undefined;
+  try {
+    folder.writeConfig(bundle.text);
+    record = { ...record, cgroup: planCgroup({ layout, ...request }) };
+    folder.writeRecord(record);
+    cgroup = createCgroup(layout, {
+      ...request,
+      ...(record.cgroup === undefined ? {} : { plan: record.cgroup }),
+      resources: { ...linux.resources, devices: containerDeviceRules(linux.resources?.devices) },
+    });
+    record = { ...record, cgroup: cgroup.state };
+    const owner = rootOf(linux.uidMappings, linux.gidMappings);
+    if (owner !== undefined && ownsCgroup(spec)) cgroup.giveTo(owner.uid, owner.gid);
+    if (options.waitForStart) folder.makeFifo(owner);
+    const plan = compileCreate(spec, contextOf(making, cgroup, layout));
+    return new PreparedCreate(environment, folder, spec, options, plan, record, lock);
+  } catch (error) {
+    await cgroup?.remove();
+    removeLeftFolder(folder);
+    throw error;
+  }
+}
+
+function contextOf(
+  { environment: { log }, folder, bundle, options, console }: Making,
+  cgroup: Cgroup,
+  layout: CgroupLayout,
+): CreateContext {
+  const { preserveFds = 0, environment } = options;
+  const { spec, rootfs, path } = bundle;
+  const home = homeOf(rootfs, spec.process);
+  const seccomp = spec.linux?.seccomp;
+  const context = cgroupContext(cgroup, layout);
+  return {
+    id: folder.id,
+    host: hostFacts(),
+    bundle: path,
+    control: 3 + preserveFds,
+    preserveFds,
+    newKeyring: options.noNewKeyring !== true,
+    noPivot: options.noPivot === true,
+    supervise: options.supervise === true,
+    warn: (message) => log.warn(message),
+    ...(options.waitForStart ? { execFifo: folder.fifoPath } : {}),
+    ...(console === undefined ? {} : { console }),
+    ...(context === undefined ? {} : { cgroup: context }),
+    ...(seccomp === undefined ? {} : { seccomp: cachedSeccomp(seccomp, '/linux/seccomp') }),
+    ...(home === undefined ? {} : { home }),
+    ...(environment === undefined ? {} : { environment }),
+  };
+}
+
+function newRecord(id: string, { path, rootfs, spec }: Bundle, options: PrepareOptions): ContainerRecord {
+  const { hooks, annotations } = spec;
+  const later = {
+    ...(hooks?.poststart === undefined ? {} : { poststart: hooks.poststart }),
+    ...(hooks?.poststop === undefined ? {} : { poststop: hooks.poststop }),
+  };
+  return {
+    ociVersion: spec.ociVersion,
+    id,
+    bundle: path,
+    rootfs,
+    created: new Date().toISOString(),
+    phase: 'creating',
+    ownPidNamespace:
+      spec.linux?.namespaces?.some(
+        (namespace) => namespace.type === 'pid' && namespace.path === undefined,
+      ) === true,
+    hasProcess: spec.process !== undefined,
+    newKeyring: options.noNewKeyring !== true,
+    ...(Object.keys(later).length === 0 ? {} : { hooks: later }),
+    ...(annotations === undefined ? {} : { annotations }),
+  };
+}
+
+/** The host's ids of the container's root; undefined without mappings. */
+function rootOf(
+  uids: readonly OciIdMapping[] | undefined,
+  gids: readonly OciIdMapping[] | undefined,
+): { uid: number; gid: number } | undefined {
+  const host = (mappings: readonly OciIdMapping[] | undefined) =>
+    mappings?.find(({ containerID }) => containerID === 0)?.hostID;
+  const uid = host(uids);
+  const gid = host(gids);
+  return uid === undefined || gid === undefined ? undefined : { uid, gid };
+}
+
+/** "If the cgroup v2 namespace is new and /sys/fs/cgroup is mounted writable, the cgroup belongs to the container" (config-linux.md). */
+function ownsCgroup({ linux = {}, mounts = [] }: OciSpec): boolean {
+  return (
+    linux.namespaces?.some(({ type, path }) => type === 'cgroup' && path === undefined) === true &&
+    mounts.some(
+      ({ destination, options = [] }) => destination === '/sys/fs/cgroup' && !options.includes('ro'),
+    )
+  );
+}
+
+/** A container that is made but for its processes. Ends with {@link commit} or {@link rollback}. */
+export class PreparedCreate {
+  #record: ContainerRecord;
+  #hooksRun = false;
+  #ready = false;
+
+  constructor(
+    readonly environment: RuntimeEnvironment,
+    readonly folder: ContainerFolder,
+    readonly spec: OciSpec,
+    readonly options: PrepareOptions,
+    readonly plan: Plan,
+    record: ContainerRecord,
+    readonly lock: ContainerLock,
+  ) {
+    this.#record = record;
+  }
+
+  get record(): ContainerRecord {
+    return this.#record;
+  }
+
+  /** The first process has everything applied. */
+  get ready(): boolean {
+    return this.#ready;
+  }
+
+  /**
+   * Does what the launch waits for.
+   *
+   * @returns the value of the answer to the same tag; undefined where none is expected
+   * @throws HookError
+   */
+  async handle(tag: number, value: number): Promise<number | undefined> {
+    switch (tag) {
+      case TAG.idMaps: {
+        const { writeIdMaps } = await import('./id-maps.js');
+        writeIdMaps(value, this.spec.linux?.uidMappings ?? [], this.spec.linux?.gidMappings ?? []);
+        return 0;
+      }
+      case TAG.pid: {
+        const init = processInfo(value);
+        if (init === undefined) throw new CreateError('the container ended while it was being created');
+        this.#record = { ...this.#record, init: { pid: init.pid, startTime: init.startTime } };
+        this.folder.writeRecord(this.#record);
+        return undefined;
+      }
+      case TAG.prepare:
+        await this.#prepare();
+        return 0;
+      case TAG.ready:
+        this.#ready = true;
+        return undefined;
+      default:
+        return undefined;
+    }
+  }
+
+  async #prepare(): Promise<void> {
+    const { hooks, linux } = this.spec;
+    if (Object.keys(linux?.netDevices ?? {}).length > 0 && this.#record.init !== undefined) {
+      const { moveNetDevices } = await import('../network/net-devices.js');
+      moveNetDevices(`/proc/${this.#record.init.pid}/ns/net`, linux?.netDevices ?? {});
+    }
+    this.#hooksRun = true;
+    const state = ociState(this.#record, 'creating');
+    await runHooks('prestart', hooks?.prestart, state);
+    await runHooks('createRuntime', hooks?.createRuntime, state);
+  }
+
+  /** The container is created. @throws CreateError; the caller rolls back then */
+  commit(): ContainerRecord {
+    if (!this.#ready || this.#record.init === undefined)
+      throw new CreateError('the container ended while it was being created');
+    if (this.options.pidFile !== undefined) writePidFile(this.options.pidFile, this.#record.init.pid);
+    this.#record = { ...this.#record, phase: 'created' };
+    this.folder.writeRecord(this.#record);
+    this.lock[Symbol.dispose]();
+    return this.#record;
+  }
+
+  /** Takes back everything; failures to do so are told and leave the record for a delete. */
+  async rollback(): Promise<void> {
+    try {
+      await destroy(this.folder, this.#record);
+      if (this.#hooksRun)
+        await runHooksAnyway(
+          'poststop',
+          this.spec.hooks?.poststop,
+          ociState(this.#record, 'stopped'),
+          (message) => this.environment.log.warn(message),
+        );
+    } catch (error) {
+      this.environment.log.warn(error instanceof Error ? error.message : String(error));
+    } finally {
+      this.lock[Symbol.dispose]();
+    }
+  }
+}

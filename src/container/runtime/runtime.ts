@@ -1,0 +1,193 @@
+/**
+ * The OCI runtime's operations (runtime.md, "Operations", and those that runc has besides) on containers below one root folder. Each reads
+ * the container's record anew and takes its lock where it changes it; nothing is kept between calls, so that several processes, and one
+ * that lives long, may use the same root.
+ */
+import { statSync } from 'node:fs';
+import type { OciResources } from '../cgroup/resources.js';
+import type { ContainerStatus, OciState } from '../spec/state.js';
+import type { OciProcess, OciSpec } from '../spec/types.js';
+import { type CreateOptions, createContainer, type RunOptions, runContainer } from './create.js';
+import { deleteContainer, destroy, removeFolder } from './delete.js';
+import type { RuntimeEnvironment } from './environment.js';
+import { ContainerNotFoundError, ContainerStatusError } from './errors.js';
+import { containerSpec, type ExecOptions, execInContainer } from './exec.js';
+import { runHooksAnyway } from './hooks.js';
+import { killContainer } from './kill.js';
+import type { ContainerRecord } from './record.js';
+import { startContainer } from './start.js';
+import { cgroupOf, ociState, statusOf } from './status.js';
+import { ContainerFolder, containerIds } from './store.js';
+
+/** The state with what runc adds to it. */
+export interface ContainerState extends OciState {
+  /** 0 once it has stopped. */
+  readonly pid: number;
+  readonly rootfs: string;
+  /** RFC 3339. */
+  readonly created: string;
+  /** The user id that owns the container's folder, as a name where it has one. */
+  readonly owner: string;
+}
+
+/** A folder that is listed but cannot be read as a container. */
+export interface ListFailure {
+  readonly id: string;
+  readonly error: unknown;
+}
+
+export class Runtime {
+  constructor(readonly environment: RuntimeEnvironment) {}
+
+  #folder(id: string): ContainerFolder {
+    return new ContainerFolder(this.environment.root, id);
+  }
+
+  /** @throws ContainerIdError, ContainerNotFoundError, ContainerRecordError */
+  #open(id: string): { folder: ContainerFolder; record: ContainerRecord } {
+    const folder = this.#folder(id);
+    const record = folder.readRecord();
+    if (record === undefined) throw new ContainerNotFoundError(id, this.environment.root);
+    return { folder, record };
+  }
+
+  create(id: string, options: CreateOptions): Promise<ContainerRecord> {
+    return createContainer(this.environment, id, options);
+  }
+
+  /** @returns the exit status */
+  run(id: string, options: RunOptions): Promise<number> {
+    return runContainer(this.environment, id, options);
+  }
+
+  /** @throws ContainerStatusError, StartError, HookError */
+  async start(id: string): Promise<void> {
+    this.#open(id);
+    using _lock = await this.#folder(id).lock();
+    const { folder, record } = this.#open(id);
+    await startContainer(folder, record, async () => {
+      await destroy(folder, record);
+      await runHooksAnyway('poststop', record.hooks?.poststop, ociState(record, 'stopped'), (message) =>
+        this.environment.log.warn(message),
+      );
+    });
+  }
+
+  state(id: string): ContainerState {
+    const { folder, record } = this.#open(id);
+    return describe(folder, record);
+  }
+
+  status(id: string): ContainerStatus {
+    const { folder, record } = this.#open(id);
+    return statusOf(folder, record);
+  }
+
+  /** All containers of the root, by id; what is no container is told to `failed`. */
+  list(failed: (failure: ListFailure) => void = () => {}): ContainerState[] {
+    return containerIds(this.environment.root).flatMap((id) => {
+      try {
+        return [this.state(id)];
+      } catch (error) {
+        // Deleted meanwhile, or being created.
+        if (!(error instanceof ContainerNotFoundError)) failed({ id, error });
+        return [];
+      }
+    });
+  }
+
+  /** @throws ContainerStatusError, KillError */
+  kill(id: string, signal: number, options: { all: boolean }): void {
+    const { folder, record } = this.#open(id);
+    killContainer(folder, record, signal, options);
+  }
+
+  /** @throws ContainerNotFoundError without `force`, ContainerStatusError, DeleteError, CgroupError */
+  async delete(id: string, { force }: { force: boolean }): Promise<void> {
+    const folder = this.#folder(id);
+    if (!folder.exists) {
+      if (force) return;
+      throw new ContainerNotFoundError(id, this.environment.root);
+    }
+    using _lock = await folder.lock();
+    const record = folder.readRecord();
+    if (record === undefined) {
+      // A create that was killed before it had written anything.
+      removeFolder(folder);
+      if (!force) throw new ContainerNotFoundError(id, this.environment.root);
+      return;
+    }
+    await deleteContainer(folder, record, { force, warn: (message) => this.environment.log.warn(message) });
+  }
+
+  /** @returns the exit status */
+  exec(id: string, choose: (spec: OciSpec) => OciProcess, options: ExecOptions): Promise<number> {
+    const { folder, record } = this.#open(id);
+    return execInContainer(this.environment, folder, record, choose, options);
+  }
+
+  /** The configuration that the container was created with. */
+  spec(id: string): OciSpec {
+    return containerSpec(this.#open(id).folder);
+  }
+
+  /** Ids of the container's processes. @throws ContainerStatusError without a cgroup */
+  pids(id: string): number[] {
+    const { record } = this.#open(id);
+    const cgroup = cgroupOf(record);
+    if (cgroup === undefined)
+      throw new ContainerStatusError(`container ${id} has no cgroup, so its processes are not known`);
+    return cgroup.pids().sort((a, b) => a - b);
+  }
+
+  /** @throws ContainerStatusError, CgroupProcessError */
+  async pause(id: string): Promise<void> {
+    const { folder, record } = this.#open(id);
+    const status = statusOf(folder, record);
+    if (status !== 'running' && status !== 'created')
+      throw new ContainerStatusError(`container not running: ${status}`);
+    await requireCgroup(record).freeze();
+  }
+
+  /** @throws ContainerStatusError, CgroupProcessError */
+  resume(id: string): void {
+    const { folder, record } = this.#open(id);
+    const status = statusOf(folder, record);
+    if (status !== 'paused') throw new ContainerStatusError(`container not paused: ${status}`);
+    requireCgroup(record).thaw();
+  }
+
+  /** @throws ContainerStatusError, CgroupLimitError */
+  async update(id: string, resources: OciResources): Promise<void> {
+    const { folder } = this.#open(id);
+    using _lock = await folder.lock();
+    const { record } = this.#open(id);
+    if (statusOf(folder, record) === 'stopped') throw new ContainerStatusError('container not running');
+    // Devices stay as they are: others (GPU plugins) may have changed them since.
+    const { devices: _, ...rest } = resources;
+    await requireCgroup(record).update(rest);
+  }
+
+  /** What `events` needs. */
+  record(id: string): ContainerRecord {
+    return this.#open(id).record;
+  }
+}
+
+function requireCgroup(record: ContainerRecord) {
+  const cgroup = cgroupOf(record);
+  if (cgroup === undefined) throw new ContainerStatusError(`container ${record.id} has no cgroup`);
+  return cgroup;
+}
+
+function describe(folder: ContainerFolder, record: ContainerRecord): ContainerState {
+  const status = statusOf(folder, record);
+  const { uid } = statSync(folder.path);
+  return {
+    ...ociState(record, status),
+    pid: status === 'stopped' ? 0 : (record.init?.pid ?? 0),
+    rootfs: record.rootfs,
+    created: record.created,
+    owner: uid === 0 ? 'root' : `#${uid}`,
+  };
+}
