@@ -283,9 +283,11 @@ static int run_step(const struct step *step)
 		return step_supervise(step);
 	case OP_EXIT:
 		leave((int)step->number);
-	case OP_LOAD:
-		set_register(step->result, (i64)load(step));
+	case OP_LOAD: {
+		u64 field = load(step) & step->args[1];
+		set_register(step->result, step->number ? field == step->args[2] : (i64)field);
 		return 0;
+	}
 	case OP_EXPECT:
 		return (load(step) & step->args[1]) == step->args[2] ? 0 : (int)step->number;
 	default:
