@@ -57,6 +57,8 @@ export const PACKAGES = [
   { name: 'lz4', file: 'lz4', for: 'test', why: 'the reference for our own decompressor' },
   { name: 'cpio', file: 'cpio', for: 'test', why: 'the reference for our own archive writer' },
   { name: 'iproute2', file: 'ip', for: 'test', why: 'an outsider’s view of links and namespaces' },
+  { name: 'skopeo', file: 'skopeo', for: 'test', why: 'makes and reads images as other tools have them' },
+  { name: 'docker-registry', file: 'docker-registry', for: 'test', why: 'a registry that is not our own' },
   { name: 'acpica-tools', file: 'iasl', for: 'test', why: 'disassembles our ACPI tables' },
   { name: 'fio', file: 'fio', for: 'bench', why: 'drives the block benchmarks' },
 ];

@@ -32,8 +32,8 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   {
     name: 'image',
-    summary: 'build the default guest, or say where its files are',
-    load: () => import('./image.js'),
+    summary: 'pull, load, save and list container images; build the default guest',
+    load: () => import('./container-image.js'),
   },
   {
     name: 'kernel',

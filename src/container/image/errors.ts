@@ -33,3 +33,27 @@ export class ImageStoreError extends TvmmError {}
 export class RootfsError extends TvmmError {}
 /** A user or group that the image names is not in its files. */
 export class UserError extends TvmmError {}
+
+/** What node:fs says of a full or closed disk, as a sentence about the store. Everything else stays as it is. */
+export function explainDisk(error: unknown, root: string): unknown {
+  if (error instanceof TvmmError || !(error instanceof Error) || !('code' in error)) return error;
+  switch (error.code) {
+    case 'ENOSPC':
+    case 'EDQUOT':
+      return new ImageStoreError(`the disk of the image store ${root} is full`, {
+        code: 'DISK_FULL',
+        hint: 'tvmm image prune --all removes the images that no container uses.',
+        cause: error,
+      });
+    case 'EACCES':
+    case 'EPERM':
+    case 'EROFS':
+      return new ImageStoreError(`the image store ${root} cannot be written: ${error.message}`, {
+        code: 'STORE_DENIED',
+        hint: 'Choose another folder with --root, or run as root.',
+        cause: error,
+      });
+    default:
+      return error;
+  }
+}

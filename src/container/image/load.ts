@@ -15,7 +15,7 @@ import {
 } from './archive.js';
 import { checkLayerCount, parseImageConfig } from './config.js';
 import { chainIds, type Digest, Digester, digestOf, digestParts, verifyDigest } from './digest.js';
-import { ImageFormatError } from './errors.js';
+import { explainDisk, ImageFormatError } from './errors.js';
 import { syncFolder, temporaryName } from './files.js';
 import { JsonView } from './json.js';
 import { ensureLayer } from './layers.js';
@@ -325,6 +325,8 @@ export async function loadImages(
       ...(options.signal === undefined ? {} : { signal: options.signal }),
     });
     return await loadFrom(store, source, options);
+  } catch (error) {
+    throw explainDisk(error, store.root);
   } finally {
     await rm(scratch, { recursive: true, force: true });
   }

@@ -5,7 +5,7 @@
 import { rename } from 'node:fs/promises';
 import { checkLayerCount, parseImageConfig } from './config.js';
 import { chainIds, type Digest, Digester, verifyDigest } from './digest.js';
-import { ImageFormatError, ImageStoreError } from './errors.js';
+import { explainDisk, ImageFormatError, ImageStoreError } from './errors.js';
 import { syncFolder } from './files.js';
 import { ensureLayer, layerInfo } from './layers.js';
 import {
@@ -19,7 +19,7 @@ import {
   parseManifest,
   selectManifest,
 } from './manifest.js';
-import { familiarName, formatReference, parseReference } from './reference.js';
+import { familiarName, formatReference, parseReference, type Reference } from './reference.js';
 import { RegistryClient, type RegistryOptions } from './registry/client.js';
 import { downloadBlob } from './registry/download.js';
 import { readBody } from './registry/http.js';
@@ -163,6 +163,18 @@ export async function pullImage(
   options: PullOptions = {},
 ): Promise<StoredImage> {
   const reference = parseReference(text);
+  try {
+    return await pullReference(store, reference, options);
+  } catch (error) {
+    throw explainDisk(error, store.root);
+  }
+}
+
+async function pullReference(
+  store: ImageStore,
+  reference: Reference,
+  options: PullOptions,
+): Promise<StoredImage> {
   const name = familiarName(reference);
   using _lock = await store.share(options);
   using client = new RegistryClient(reference, options);

@@ -11,7 +11,7 @@ import { FileDescriptor } from '../../sys/fd.js';
 import { check, lastErrno, umount2 } from '../../sys/libc.js';
 import { mountFileSystem, mountIdmapped } from '../../sys/mount.js';
 import { parseDigest } from './digest.js';
-import { RootfsError } from './errors.js';
+import { explainDisk, RootfsError } from './errors.js';
 import { writeWhole } from './files.js';
 import { JsonView } from './json.js';
 import { diffFolder, ensureLayer } from './layers.js';
@@ -122,7 +122,7 @@ export async function prepareRootfs(
     return record;
   } catch (error) {
     await rm(folder, { recursive: true, force: true });
-    throw error;
+    throw explainDisk(error, store.root);
   }
 }
 

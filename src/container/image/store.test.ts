@@ -364,8 +364,7 @@ describe('save and load', () => {
 });
 
 describe('other tools', () => {
-  const has = (tool: string) => spawnSync(tool, ['--version']).status === 0;
-  it.runIf(has('skopeo'))('skopeo reads what is saved, and what it makes is loaded', async () => {
+  it('skopeo reads what is saved, and what it makes is loaded', async () => {
     await pull('app');
     const archive = join(held.folder, 'saved.tar');
     const { createWriteStream } = await import('node:fs');
