@@ -47,6 +47,8 @@ const GROUPS = [
 const SCRIPTS = {
   cli: 'src/cli/main.ts',
   'boot-main': 'src/cli/boot-main.ts',
+  oci: 'src/cli/oci-bin.ts',
+  'oci-main': 'src/cli/oci.ts',
   'vcpu-thread': 'src/vmm/vcpu-thread.ts',
   'io-thread': 'src/vmm/io-thread.ts',
   thread: 'src/vmm/thread-main.ts',
@@ -142,7 +144,7 @@ async function bundlePrograms() {
     if (only === undefined && /-[A-Z0-9]{8}\.js(\.map)?$/.test(name) && !made.has(name))
       rmSync(join('dist', name));
   }
-  chmodSync('dist/cli.cjs', 0o755);
+  for (const program of ['dist/cli.cjs', 'dist/oci.cjs']) if (existsSync(program)) chmodSync(program, 0o755);
   writeFileSync('dist/cli.js', "#!/usr/bin/env node\nimport './cli.cjs';\n", { mode: 0o755 });
 }
 

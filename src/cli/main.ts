@@ -10,6 +10,7 @@ import { loadBundle } from '../sys/code-cache.js';
 import { startThread } from '../vmm/start-thread.js';
 import type * as BootMain from './boot-main.js';
 import { commandName } from './command-name.js';
+import { startOci } from './oci-start.js';
 
 /** Whether a machine of this process is likely: a guess that only costs a thread when it is wrong. */
 function startsMachine(args: readonly string[]): boolean {
@@ -28,6 +29,8 @@ async function main(args: readonly string[]): Promise<void> {
     // The bundle is our own build's: its exports are what its source says.
     const { runBoot } = loadBundle(join(dist, 'boot-main.cjs')) as typeof BootMain;
     await runBoot(args, spare);
+  } else if (name === 'oci') {
+    await startOci(dirname(fileURLToPath(import.meta.url)), args.slice(args.indexOf('oci') + 1));
   } else {
     const { runCommands } = await import('./commands-main.js');
     await runCommands(args, name);

@@ -10,14 +10,10 @@ import { features } from '../container/runtime/features.js';
 import type { ContainerState } from '../container/runtime/runtime.js';
 import { cgroupOf } from '../container/runtime/status.js';
 import { type OciAction, type OciCall, tvmmVersion } from './oci.js';
+import { print } from './oci-print.js';
 import { UsageError } from './usage-error.js';
 
 const DEFAULT_INTERVAL_MS = 5000;
-
-function print(text: string): number {
-  process.stdout.write(text);
-  return 0;
-}
 
 /** The `--format` of list and ps. */
 function format({ values }: OciCall): 'table' | 'json' {

@@ -8,9 +8,11 @@ import { hostFacts } from '../container/runtime/host.js';
 import { Runtime } from '../container/runtime/runtime.js';
 import { OCI_VERSION } from '../container/spec/types.js';
 import { TvmmError } from '../sys/errors.js';
+import { exitNow } from '../sys/libc.js';
 import { packageRoot } from '../sys/package-root.js';
 import { type FlagValues, parseFlags } from './oci-flags.js';
 import { OciLog } from './oci-log.js';
+import { print } from './oci-print.js';
 import { findCommand, GLOBAL_FLAGS, type OciCommand } from './oci-table.js';
 import { UsageError } from './usage-error.js';
 
@@ -174,9 +176,9 @@ async function help(program: string, name: string | undefined): Promise<string> 
   return command === undefined ? programHelp(program) : commandHelp(program, command);
 }
 
-function print(text: string): number {
-  process.stdout.write(text);
-  return 0;
+/** Ends at once: nothing that this process still holds is worth the time of an orderly end. */
+export function endProcess(status: number): never {
+  return exitNow(status);
 }
 
 export function tvmmVersion(): string {

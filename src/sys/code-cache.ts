@@ -26,21 +26,44 @@ function readIfThere(file: string): Buffer | undefined {
   }
 }
 
-/** Runs the bundle and returns its exports. @param bundle absolute path of the .cjs file, pure ASCII */
-export function loadBundle(bundle: string): unknown {
+/**
+ * Runs the bundle and returns its exports.
+ *
+ * @param bundle absolute path of the .cjs file, pure ASCII
+ * @param variant names a cache of its own, for a bundle that does different things at different calls: it is written by the first call that
+ *   finds none, when {@link recordCodeCaches} is called
+ */
+export function loadBundle(bundle: string, variant?: string): unknown {
   const source = readFileSync(bundle, 'latin1');
+  const file = codeCacheFile(variant === undefined ? bundle : `${bundle}.${variant}`);
+  const cachedData = readIfThere(file);
   const script = new vm.Script(`(function (exports, require, module, __filename) {${source}\n})`, {
     filename: bundle,
-    cachedData: readIfThere(codeCacheFile(bundle)),
+    cachedData,
     importModuleDynamically: vm.constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
   });
-  if (process.env[WRITE_CODE_CACHE] !== undefined) {
-    process.once('exit', () => write(codeCacheFile(bundle), script.createCachedData()));
-  }
+  if (process.env[WRITE_CODE_CACHE] !== undefined)
+    process.once('exit', () => write(file, script.createCachedData()));
+  else if (variant !== undefined && (cachedData === undefined || script.cachedDataRejected === true))
+    unrecorded.set(file, script);
   const module = { exports: {} };
   const run: unknown = script.runInThisContext();
   if (typeof run === 'function') run(module.exports, createRequire(bundle), module, bundle);
   return module.exports;
+}
+
+const unrecorded = new Map<string, vm.Script>();
+
+/** Writes the caches of variants that had none or an old one, with what has run until now; where it cannot, the next start is as slow. */
+export function recordCodeCaches(): void {
+  for (const [file, script] of unrecorded) {
+    try {
+      write(file, script.createCachedData());
+    } catch {
+      // An installation that is not ours to write to.
+    }
+  }
+  unrecorded.clear();
 }
 
 /** Beside and renamed: several threads and processes may write the same one. */

@@ -106,10 +106,10 @@ export async function execInContainer(
   let started: ProcessName | undefined;
   let ready = false;
   const handle = async (tag: number, value: number): Promise<undefined> => {
-    if (tag === TAG.pid) started = processInfo(value);
+    if (tag === TAG.pid) started = processInfo(value) ?? { pid: value, startTime: '0' };
     if (tag === TAG.ready) ready = true;
   };
-  await driveUntil(launched, handle, () => !detached && ready);
+  await driveUntil(launched, handle, () => !detached && ready && started !== undefined);
   if (detached) expectLeft(launched);
   if (started === undefined) throw new ExecError('the process ended while it was being started');
   if (options.pidfdSocket !== undefined) sendPidfd(options.pidfdSocket, started);

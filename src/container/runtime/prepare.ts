@@ -240,9 +240,9 @@ export class PreparedCreate {
     return this.#record;
   }
 
-  /** The first process has everything applied. */
+  /** The first process has everything applied, and is known. The two are told by different processes, in any order. */
   get ready(): boolean {
-    return this.#ready;
+    return this.#ready && this.#record.init !== undefined;
   }
 
   /**
@@ -259,9 +259,9 @@ export class PreparedCreate {
         return 0;
       }
       case TAG.pid: {
-        const init = processInfo(value);
-        if (init === undefined) throw new CreateError('the container ended while it was being created');
-        this.#record = { ...this.#record, init: { pid: init.pid, startTime: init.startTime } };
+        // A program that had nothing to do may have ended by now: then no process has this start time.
+        const { pid, startTime } = processInfo(value) ?? { pid: value, startTime: '0' };
+        this.#record = { ...this.#record, init: { pid, startTime } };
         this.folder.writeRecord(this.#record);
         return undefined;
       }
@@ -290,7 +290,7 @@ export class PreparedCreate {
 
   /** The container is created. @throws CreateError; the caller rolls back then */
   commit(): ContainerRecord {
-    if (!this.#ready || this.#record.init === undefined)
+    if (!this.ready || this.#record.init === undefined)
       throw new CreateError('the container ended while it was being created');
     if (this.options.pidFile !== undefined) writePidFile(this.options.pidFile, this.#record.init.pid);
     this.#record = { ...this.#record, phase: 'created' };
