@@ -98,14 +98,13 @@ describe('a cgroup on this machine', () => {
   });
 
   it('tells when processes wait too long for a CPU', async (context) => {
-    if (!existsSync('/proc/pressure/cpu') || readLayout().v2 === undefined)
-      context.skip('no cgroup v2 with PSI');
+    needs(context, 'cgroupV2', 'pressure');
     expect(await pressure(`${ID}-psi`)).toBe(true);
   });
 
   it('guards devices by a program where it has no devices controller, and replaces it in one step', async (context) => {
+    needs(context, 'cgroupV2');
     const { v2 } = readLayout();
-    if (v2 === undefined) context.skip('no cgroup v2');
     const rule = (allow: boolean, access: string) => ({ allow, type: 'c', major: 1, minor: 11, access });
     // As if the v1 controllers were not mounted.
     const layout: CgroupLayout = { version: 'v2', v1: new Map(), v2 };
@@ -137,9 +136,7 @@ describe('a cgroup on this machine', () => {
   });
 
   it('finds a controller in cgroup v2 that no v1 hierarchy has', async (context) => {
-    const { v1, v2 } = readLayout();
-    if (v1.has('hugetlb') || v2?.controllers.includes('hugetlb') !== true)
-      context.skip('no hugetlb on cgroup v2');
+    needs(context, 'cgroupV2Hugetlb');
     const cgroup = create({ resources: { hugepageLimits: [{ pageSize: '2MB', limit: 4 * 2 ** 20 }] } });
     expect(readFileSync(`${cgroup.unified}/hugetlb.2MB.max`, 'utf8')).toBe('4194304\n');
     expect(cgroup.stats().hugetlb['2MB']).toEqual({ usage: 0, max: 0, failcnt: 0 });
@@ -147,7 +144,7 @@ describe('a cgroup on this machine', () => {
   });
 
   it('takes a process that has one thread by its tasks files', async (context) => {
-    if (readLayout().version === 'v2') context.skip('no cgroup v1');
+    needs(context, 'cgroupV1');
     const cgroup = create();
     const script = cgroup.tasks.map((file) => `echo 0 > ${file}`).join(' && ');
     const child = spawn('sh', ['-c', `${script} && echo in && sleep 60`]);
@@ -158,9 +155,9 @@ describe('a cgroup on this machine', () => {
   });
 
   it('kills what forks as fast as it can, with the freezer alone', async (context) => {
+    needs(context, 'cgroupV1');
     const cgroup = create({ resources: { pids: { limit: 60 } } });
     const { v1, made: folders } = cgroup.state;
-    if (v1.freezer === undefined) context.skip('no cgroup v1');
     await enter(cgroup, 'f() { f | f & }; while :; do f; done 2>/dev/null');
     // Without its cgroup v2 part there is no cgroup.kill.
     await new Cgroup({ v1, made: folders }).kill();
@@ -263,9 +260,9 @@ describe('a cgroup on this machine', () => {
   });
 
   it('whose cpuset is empty says what ENOSPC means', async (context) => {
+    needs(context, 'cgroupV1');
     const cgroup = create();
-    const { cpuset } = cgroup.paths;
-    if (cpuset === undefined) context.skip('no cgroup v1');
+    const { cpuset = '' } = cgroup.paths;
     writeFileSync(`${cpuset}/cpuset.cpus`, '\n');
     let seen: unknown;
     try {

@@ -5,9 +5,10 @@
  * Tools that `npm run setup -- --test` installs are not in here: a test that skips for want of one of those is a failure of the setup.
  */
 import { spawnSync } from 'node:child_process';
-import { closeSync, constants, openSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { closeSync, constants, existsSync, openSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { freemem, constants as os } from 'node:os';
 import { dirname } from 'node:path';
+import { readLayout } from '../../src/container/cgroup/layout.js';
 import { cachedMinimalKernel } from '../../src/guest/minimal-kernel.js';
 import { whyNoLab } from '../../src/lab/start.js';
 import { lastErrno, syscall } from '../../src/sys/libc.js';
@@ -50,6 +51,17 @@ function openToOthers(): boolean {
   return true;
 }
 
+/** What of its cgroups this machine has; nothing where none are mounted. */
+function cgroups(): { v1: boolean; v2: boolean; hugetlbOnV2: boolean } {
+  try {
+    const { version, v1, v2 } = readLayout();
+    const hugetlbOnV2 = v2?.controllers.includes('hugetlb') === true && !v1.has('hugetlb');
+    return { v1: version !== 'v2', v2: v2 !== undefined, hugetlbOnV2 };
+  } catch {
+    return { v1: false, v2: false, hugetlbOnV2: false };
+  }
+}
+
 export const NEEDS = {
   kvm: { reason: 'no /dev/kvm', present: () => opens('/dev/kvm') },
   hardware: { reason: 'no hardware virtualization', present: () => kvmUsability().usable },
@@ -70,6 +82,10 @@ export const NEEDS = {
     },
   },
   lab: { reason: 'no lab', present: () => whyNoLab() === undefined },
+  cgroupV1: { reason: 'no cgroup v1 controllers', present: () => cgroups().v1 },
+  cgroupV2: { reason: 'no cgroup v2 hierarchy', present: () => cgroups().v2 },
+  cgroupV2Hugetlb: { reason: 'no hugetlb controller on cgroup v2', present: () => cgroups().hugetlbOnV2 },
+  pressure: { reason: 'no pressure stall information', present: () => existsSync('/proc/pressure/cpu') },
   /** For a lab that holds a guest of 5 GiB. */
   bigMemory: { reason: 'less than 8 GiB of memory are free', present: () => freemem() >= 8 * 2 ** 30 },
   minimalKernel: {

@@ -27,6 +27,8 @@ interface Group {
   /** The controller's name on v1 and v2; undefined where that version has none. */
   readonly v1?: string;
   readonly v2?: string;
+  /** The part of `linux.resources` that its fields are in. */
+  readonly section: keyof OciResources;
   /** The first field that asks for something. */
   readonly asked: (resources: OciResources) => string | undefined;
   readonly applyV1?: (files: CgroupFiles, resources: OciResources) => void;
@@ -59,6 +61,7 @@ const GROUPS: readonly Group[] = [
   {
     v1: 'cpuset',
     v2: 'cpuset',
+    section: 'cpu',
     asked: ({ cpu }) => firstField('cpu', cpu, CPUSET_FIELDS),
     applyV1: (files, { cpu = {} }) => cpuset(files, cpu),
     applyV2: (files, { cpu = {} }) => cpuset(files, cpu),
@@ -66,6 +69,7 @@ const GROUPS: readonly Group[] = [
   {
     v1: 'memory',
     v2: 'memory',
+    section: 'memory',
     asked: ({ memory }) => firstField('memory', memory),
     applyV1: (files, { memory = {} }) => memoryV1(files, memory),
     applyV2: (files, { memory = {} }) => memoryV2(files, memory),
@@ -73,6 +77,7 @@ const GROUPS: readonly Group[] = [
   {
     v1: 'cpu',
     v2: 'cpu',
+    section: 'cpu',
     asked: ({ cpu }) => firstField('cpu', cpu, CPU_FIELDS),
     applyV1: (files, { cpu = {} }) => cpuV1(files, cpu),
     applyV2: (files, { cpu = {} }) => cpuV2(files, cpu),
@@ -80,6 +85,7 @@ const GROUPS: readonly Group[] = [
   {
     v1: 'pids',
     v2: 'pids',
+    section: 'pids',
     asked: (resources) => firstField('pids', resources.pids),
     applyV1: (files, resources) => pids(files, resources.pids ?? {}),
     applyV2: (files, resources) => pids(files, resources.pids ?? {}),
@@ -87,6 +93,7 @@ const GROUPS: readonly Group[] = [
   {
     v1: 'blkio',
     v2: 'io',
+    section: 'blockIO',
     asked: ({ blockIO }) => firstField('blockIO', blockIO),
     applyV1: (files, { blockIO = {} }) => blkioV1(files, blockIO),
     applyV2: (files, { blockIO = {} }) => ioV2(files, blockIO),
@@ -94,23 +101,27 @@ const GROUPS: readonly Group[] = [
   {
     v1: 'hugetlb',
     v2: 'hugetlb',
+    section: 'hugepageLimits',
     asked: ({ hugepageLimits = [] }) => (hugepageLimits.length > 0 ? 'hugepageLimits' : undefined),
     applyV1: (files, { hugepageLimits = [] }) => hugetlb(files, hugepageLimits, 'limit_in_bytes'),
     applyV2: (files, { hugepageLimits = [] }) => hugetlb(files, hugepageLimits, 'max'),
   },
   {
     v1: 'net_cls',
+    section: 'network',
     asked: ({ network }) => firstField('network', network, ['classID']),
     applyV1: (files, { network = {} }) => networkClass(files, network),
   },
   {
     v1: 'net_prio',
+    section: 'network',
     asked: ({ network }) => firstField('network', network, ['priorities']),
     applyV1: (files, { network = {} }) => networkPriorities(files, network),
   },
   {
     v1: 'rdma',
     v2: 'rdma',
+    section: 'rdma',
     asked: (resources) => (Object.keys(resources.rdma ?? {}).length > 0 ? 'rdma' : undefined),
     applyV1: (files, resources) => rdma(files, resources.rdma ?? {}),
     applyV2: (files, resources) => rdma(files, resources.rdma ?? {}),
@@ -141,6 +152,7 @@ export function applyResources(state: CgroupState, resources: OciResources): voi
   const v2Files = v2 === undefined ? undefined : new FolderFiles(v2.folder);
   const present = words(v2Files && readOptional(v2Files, 'cgroup.controllers'));
   for (const group of GROUPS) {
+    if (resources[group.section] === undefined) continue;
     const v1 = group.v1 === undefined ? undefined : state.v1[group.v1];
     if (v1 !== undefined && group.applyV1 !== undefined) {
       group.applyV1(new FolderFiles(v1.folder), resources);

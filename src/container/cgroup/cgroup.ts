@@ -180,7 +180,8 @@ export class Cgroup {
         failures.push(error);
       }
     }
-    unmake(this.state.made);
+    const folders = this.#folders.map(({ folder }) => folder);
+    unmake(this.state.made.filter((one) => !folders.includes(one)));
     if (failures.length > 0) throw failures[0];
   }
 

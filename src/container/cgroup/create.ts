@@ -4,11 +4,11 @@
  */
 import { applyResources, requiredV2 } from './apply.js';
 import { Cgroup } from './cgroup.js';
-import { CgroupCreateError } from './errors.js';
+import { CgroupCreateError, CgroupDevicesError, errnoOf } from './errors.js';
 import type { CgroupLayout } from './layout.js';
 import { enableControllers, makeFolders, readyForProcesses, unmake } from './make.js';
 import type { PathRequest } from './path.js';
-import type { OciResources } from './resources.js';
+import type { OciDeviceRule, OciResources } from './resources.js';
 import { type CgroupFolder, type CgroupState, hierarchies, planCgroup, systemdRuns } from './state.js';
 
 export interface CreateOptions extends PathRequest {
@@ -35,18 +35,20 @@ export function createCgroup(layout: CgroupLayout, options: CreateOptions): Cgro
   const tolerant = rootless && cgroupsPath === '';
   let made: readonly string[] = [];
   try {
-    const result = makeFolders(hierarchies(plan), tolerant);
+    const result = makeFolders(plan, tolerant);
     made = result.made;
     const state = withoutDenied({ ...plan, made }, result.denied);
     const cgroup = new Cgroup(state);
-    if (exclusive && cgroup.present) cgroup.refuseInUse();
+    if (exclusive && hierarchies(state).some(({ folder }) => !made.includes(folder))) cgroup.refuseInUse();
     if (state.v2 !== undefined) {
       const required = requiredV2(resources, state.v1);
       // In a hybrid layout nothing is handed down unless it is asked for: v1 has the usual controllers.
       if (required.length > 0 || Object.keys(state.v1).length === 0) enableControllers(state.v2, required);
       readyForProcesses(state.v2, required);
     }
-    applyResources(state, rootless ? withoutDevices(resources, state) : resources);
+    const { devices, ...limits } = resources;
+    applyResources(state, limits);
+    if (devices !== undefined) guardDevices(state, devices, rootless);
     return cgroup;
   } catch (error) {
     unmake(made);
@@ -54,11 +56,16 @@ export function createCgroup(layout: CgroupLayout, options: CreateOptions): Cgro
   }
 }
 
-/** Rootless containers cannot use the machine's devices anyway: what guards them needs no cgroup, and cannot be had. */
-function withoutDevices(resources: OciResources, state: CgroupState): OciResources {
-  return state.v1.devices === undefined && process.geteuid?.() !== 0
-    ? { ...resources, devices: undefined }
-    : resources;
+/** Rootless containers cannot use the machine's devices anyway, so that a guard that cannot be had is not missed. */
+function guardDevices(state: CgroupState, devices: readonly OciDeviceRule[], rootless: boolean): void {
+  const { v1, v2 } = state;
+  if (rootless && v1.devices === undefined && v2 === undefined) return;
+  try {
+    applyResources(state, { devices });
+  } catch (error) {
+    const errno = error instanceof CgroupDevicesError ? errnoOf(error.cause) : '';
+    if (!rootless || !['EPERM', 'EACCES'].includes(errno)) throw error;
+  }
 }
 
 function withoutDenied(plan: CgroupState, denied: ReadonlyMap<string, string>): CgroupState {

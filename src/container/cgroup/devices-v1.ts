@@ -109,6 +109,8 @@ export function compileDeviceState(rules: readonly DeviceRule[]): DeviceState {
  */
 function joined(exceptions: readonly DeviceException[]): DeviceException[] {
   const all = exceptions.map((one) => ({ ...one }));
+  const has = (use: number) => all.some(({ access }) => (access & (READ | WRITE)) === use);
+  if (!has(READ) || !has(WRITE)) return all;
   for (let i = 0; i < all.length; i++) {
     for (let j = 0; j < i; j++) {
       const [a, b] = [all[i], all[j]];

@@ -145,3 +145,22 @@ export function readLayout(pid: number | 'self' = 'self'): CgroupLayout {
     controllers: (mountPoint) => read(`${mountPoint}/cgroup.controllers`),
   });
 }
+
+/**
+ * The cgroup v2 folder that a process is in, as this process sees it; undefined when it has ended or is outside of what is mounted here.
+ * What `exec` enters where the container's own cgroup takes no processes any more, since it hands controllers to children (EBUSY).
+ */
+export function unifiedFolderOf(layout: CgroupLayout, pid: number): string | undefined {
+  if (layout.v2 === undefined) return undefined;
+  try {
+    const { v2 } = parseLayout({
+      mountinfo: readFileSync('/proc/self/mountinfo', 'utf8'),
+      cgroup: readFileSync(`/proc/${pid}/cgroup`, 'utf8'),
+      controllers: () => '',
+    });
+    return v2 === undefined ? undefined : `${v2.mountPoint}${v2.own}`.replace(/\/+$/, '');
+  } catch (error) {
+    if (['ENOENT', 'ESRCH'].includes(errnoOf(error))) return undefined;
+    throw error;
+  }
+}

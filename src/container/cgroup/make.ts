@@ -2,11 +2,10 @@
  * Makes the folders of a cgroup and readies them: a v1 cpuset takes its parent's CPUs and memory nodes (or no process could enter), v2
  * parents hand controllers down. What was made is remembered folder by folder, so that a failure takes back exactly that.
  */
-import { mkdirSync, rmdirSync } from 'node:fs';
-import { posix } from 'node:path';
+import { existsSync, mkdirSync, rmdirSync } from 'node:fs';
 import { CgroupCreateError, cgroupHint, errnoOf } from './errors.js';
 import { FolderFiles, readOptional } from './files.js';
-import { ancestry, type CgroupFolder, type hierarchies, isOnCgroupfs } from './state.js';
+import { ancestry, type CgroupFolder, type CgroupState, hierarchies, isOnCgroupfs } from './state.js';
 
 /** Controllers that every container gets on v2 where they exist: what limits and statistics are usually about. */
 const USUAL_CONTROLLERS = ['cpu', 'cpuset', 'io', 'memory', 'pids'];
@@ -24,34 +23,30 @@ export interface Made {
 }
 
 /**
- * Makes every folder of `places` that is missing.
+ * Makes every folder of `state` that is missing.
  *
  * @param tolerant leave out hierarchies that give EACCES, EPERM or EROFS: what rootless containers without an own path want
  * @throws CgroupCreateError; nothing that this call made is left then
  */
-export function makeFolders(places: ReturnType<typeof hierarchies>, tolerant: boolean): Made {
+export function makeFolders(state: Pick<CgroupState, 'v1' | 'v2'>, tolerant: boolean): Made {
   const made: string[] = [];
   const denied = new Map<string, string>();
-  try {
-    for (const place of places) {
-      try {
-        makeHierarchy(place, made);
-      } catch (cause) {
-        const errno = errnoOf(cause);
-        if (tolerant && ['EACCES', 'EPERM', 'EROFS'].includes(errno)) {
-          denied.set(place.folder, errno);
-          continue;
-        }
-        if (cause instanceof CgroupCreateError) throw cause;
-        throw new CgroupCreateError(`cannot make the cgroup ${place.folder}: ${errno || String(cause)}`, {
-          hint: cgroupHint(errno),
-          cause,
-        });
+  for (const place of hierarchies(state)) {
+    try {
+      makeHierarchy(place, made);
+      if (place.folder === state.v1.cpuset?.folder) inheritCpusets(place);
+    } catch (cause) {
+      const errno = errnoOf(cause);
+      if (tolerant && ['EACCES', 'EPERM', 'EROFS'].includes(errno)) {
+        denied.set(place.folder, errno);
+        continue;
       }
+      unmake(made);
+      throw new CgroupCreateError(`cannot make the cgroup ${place.folder}: ${errno || String(cause)}`, {
+        hint: cgroupHint(errno),
+        cause,
+      });
     }
-  } catch (error) {
-    unmake(made);
-    throw error;
   }
   return { made, denied };
 }
@@ -70,7 +65,9 @@ export function unmake(made: readonly string[]): void {
 function makeHierarchy(place: CgroupFolder, made: string[]): void {
   for (let tries = 1; ; tries++) {
     try {
-      for (const folder of ancestry(place)) makeFolder(folder, made);
+      // mkdir(2) for what exists already would cost an error thrown and caught for each parent.
+      const missing = ancestry(place).filter((folder) => !existsSync(folder));
+      for (const folder of missing) if (makeFolder(folder)) made.push(folder);
       return;
     } catch (error) {
       if (errnoOf(error) !== 'ENOENT' || tries === TRIES || !isOnCgroupfs(place.mountPoint)) throw error;
@@ -78,25 +75,28 @@ function makeHierarchy(place: CgroupFolder, made: string[]): void {
   }
 }
 
-function makeFolder(folder: string, made: string[]): void {
+/** @returns false when someone else has made it meanwhile */
+function makeFolder(folder: string): boolean {
   try {
     mkdirSync(folder, 0o755);
-    if (!made.includes(folder)) made.push(folder);
+    return true;
   } catch (error) {
-    if (errnoOf(error) !== 'EEXIST') throw error;
+    if (errnoOf(error) === 'EEXIST') return false;
+    throw error;
   }
-  const files = new FolderFiles(folder);
-  inheritCpuset(files);
 }
 
 /** A new v1 cpuset is empty, and attaching to it gives ENOSPC. v2's empty cpuset.cpus means "as the parent". */
-function inheritCpuset(files: FolderFiles): void {
-  if (!files.has('cpuset.memory_migrate')) return;
-  const parent = new FolderFiles(posix.dirname(files.folder));
-  for (const file of ['cpuset.cpus', 'cpuset.mems']) {
-    if ((readOptional(files, file) ?? '').trim() !== '') continue;
-    const inherited = (readOptional(parent, file) ?? '').trim();
-    if (inherited !== '') files.write(file, inherited);
+function inheritCpusets(place: CgroupFolder): void {
+  let parent = new FolderFiles(place.mountPoint);
+  for (const folder of ancestry(place)) {
+    const files = new FolderFiles(folder);
+    for (const file of ['cpuset.cpus', 'cpuset.mems']) {
+      if (files.read(file).trim() !== '') continue;
+      const inherited = parent.read(file).trim();
+      if (inherited !== '') files.write(file, inherited);
+    }
+    parent = files;
   }
 }
 
