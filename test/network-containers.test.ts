@@ -2,10 +2,11 @@
  * Networks of containers with the real plugins, bridges and firewall. After each test's work nothing of its networks may be left on the
  * host: no link, rule, record or namespace.
  */
+import { readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { parseCidr } from '../src/container/network/ip.js';
+import { formatCidr, parseCidr } from '../src/container/network/ip.js';
 import { parseNetworkMode } from '../src/container/network/mode.js';
 import { type NetworkResult, Networks } from '../src/container/network/networks.js';
 import { needs } from './support/needs.js';
@@ -214,6 +215,9 @@ test(
       '-p publishes ports of a bridge network',
     );
     await host.create('tvmm', 0);
+    await expect(host.setUp(host.container('four'), [], ['[::1]:80:80'])).rejects.toThrow(
+      'port 80/tcp of ::1 cannot be published: the network tvmm has no IPv6',
+    );
     await expect(host.setUp(host.container('three'), ['bridge:ip=1.2.3.4'])).rejects.toThrow(
       /CNI plugin bridge \(ADD\) failed/,
     );
@@ -240,6 +244,24 @@ test('the default network is made when it is first asked for, and then stays', a
   );
   await host.networks.removeNetwork('tvmm');
   expect(host.networks.store.definitions()).toEqual([]);
+});
+
+test('a default network that the host has got in the way of moves, and one of the user’s is refused', async () => {
+  const { bridge } = await host.create('tvmm', 0);
+  await host.create('own', 1);
+  // The host's own addresses are surely in use.
+  for (const name of ['tvmm', 'own']) {
+    const file = join(host.folder, 'definitions', `${name}.json`);
+    const definition: unknown = JSON.parse(readFileSync(file, 'utf8'));
+    writeFileSync(file, JSON.stringify(Object.assign({}, definition, { subnets: ['127.0.0.0/24'] })));
+  }
+  const { definition } = await host.networks.store.find('tvmm');
+  expect(definition?.bridge).toBe(bridge);
+  expect(definition?.subnets.map(formatCidr)).not.toContain('127.0.0.0/24');
+  expect((await host.networks.store.find('tvmm')).definition).toEqual(definition);
+  await expect(host.networks.store.find('own')).rejects.toThrow(
+    'the network own has 127.0.0.0/24, which meets 127.0.0.1/8 of the host',
+  );
 });
 
 test('where the plugins are missing the error says what to install', async () => {

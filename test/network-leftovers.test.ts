@@ -71,6 +71,22 @@ test(
 );
 
 test(
+  'a container that is set up again after a crash loses what its earlier life had',
+  async () => {
+    await host.create('tvmm', 0);
+    const one = host.container('one');
+    const first = await host.setUp(one, [], ['80']);
+    const again = { id: one.id, file: host.container('again').file };
+    const second = await host.setUp(again, [], ['80']);
+    expect(second.interfaces[0]?.addresses).not.toEqual(first.interfaces[0]?.addresses);
+    await host.networks.tearDown(one.id);
+    expect(host.footprint()).toEqual([]);
+    expect(host.records()).toEqual([]);
+  },
+  TIMEOUT,
+);
+
+test(
   'even where the records are torn, links, addresses and rules are found and removed',
   async () => {
     await host.create('tvmm', 0, { ipv6: true });

@@ -4,6 +4,20 @@ import { findLink, isolatePort, listLinks, removeLink } from '../../sys/netlink-
 import type { CniResult } from './cni-result.js';
 import type { NetworkDefinition } from './definition.js';
 
+/** The state folder of the usual engine. */
+export const DEFAULT_STATE = '/run/tvmm/network';
+
+/**
+ * What names of the machine begin with: `tvmm` for the usual engine, for one with a state folder of its own a tag made from its path
+ * (FNV-1a), so that two engines do not take each other's bridges and rules.
+ */
+export function machineTag(stateFolder: string): string {
+  if (stateFolder === DEFAULT_STATE) return 'tvmm';
+  let hash = 0x811c_9dc5;
+  for (const byte of Buffer.from(stateFolder)) hash = Math.imul(hash ^ byte, 0x0100_0193) >>> 0;
+  return `tv${hash.toString(36)}x`;
+}
+
 /** Sets the ports of a new attachment apart from the others of their bridge. @throws NetlinkError */
 export function isolatePorts(result: CniResult): void {
   using netlink = NetlinkSocket.open();

@@ -173,6 +173,9 @@ function failure(
   );
 }
 
+/** Failures that a caller may treat in a way of their own, by the specification's numbers. */
+const FAILURE_CODES: Readonly<Record<number, string>> = { 3: 'CNI_CONTAINER_UNKNOWN', 11: 'CNI_TRY_AGAIN' };
+
 /** How to refuse a plugin's answer. */
 export function refuseAnswer(call: PluginCall): Refuse {
   return (pointer, problem) =>
@@ -186,7 +189,8 @@ export function refuseAnswer(call: PluginCall): Refuse {
 /**
  * Runs a plugin and gives the JSON that it answered, or undefined for an empty answer.
  *
- * @throws CniPluginError whose `code` is CNI_PLUGIN_TIMEOUT, CNI_PLUGIN_OUTPUT, CNI_PLUGIN_ANSWER, CNI_PLUGIN_START or CNI_PLUGIN_FAILED
+ * @throws CniPluginError whose `code` is CNI_PLUGIN_TIMEOUT, CNI_PLUGIN_OUTPUT, CNI_PLUGIN_ANSWER, CNI_PLUGIN_START,
+ *   CNI_PLUGIN_FAILED, CNI_CONTAINER_UNKNOWN or CNI_TRY_AGAIN
  */
 export async function callPlugin(run: PluginRun, call: PluginCall): Promise<unknown> {
   let outcome: PluginOutcome;
@@ -210,7 +214,9 @@ export async function callPlugin(run: PluginRun, call: PluginCall): Promise<unkn
   } catch {
     // What it said is no JSON: its status and stderr are all there is.
   }
-  if (said !== undefined) throw failure(call, `failed: ${said.message}`, 'CNI_PLUGIN_FAILED');
+  if (said !== undefined) {
+    throw failure(call, `failed: ${said.message}`, FAILURE_CODES[said.code] ?? 'CNI_PLUGIN_FAILED');
+  }
   const how = outcome.signal === undefined ? `exit status ${outcome.status}` : outcome.signal;
   const words = text === '' ? '' : `, saying ${plainText(text)}`;
   throw failure(call, `ended with ${how}${words}`, 'CNI_PLUGIN_FAILED', outcome);

@@ -87,6 +87,16 @@ test('DEL runs the chain backwards with the final result, CHECK forwards', async
   for (const input of inputs()) expect(input).toMatchObject({ prevResult: { ips: [], cniVersion: '1.1.0' } });
 });
 
+test('a plugin that does not know the container has nothing to remove', async () => {
+  plugin('a');
+  plugin('b', `echo '{"code":3,"msg":"who?"}'; exit 1`);
+  await cni().del(network(['a', 'b']), '1.1.0', attachment, undefined);
+  expect(calls()).toHaveLength(2);
+  await expect(cni().add(network(['b']), '1.1.0', attachment)).rejects.toMatchObject({
+    code: 'CNI_CONTAINER_UNKNOWN',
+  });
+});
+
 test('versions decide what is there: no previous result for DEL before 0.4, no CHECK, no GC and STATUS before 1.1', async () => {
   plugin('a');
   await cni().del(network(['a']), '0.3.1', attachment, { ips: [] });

@@ -159,7 +159,15 @@ export class Cni {
     // DEL has a previous result since 0.4.0.
     const previous = hasVersion(version, '0.4.0') ? result : undefined;
     for (const plugin of [...config.plugins].reverse()) {
-      await callPlugin(this.#run, this.#attachmentCall('DEL', config, version, plugin, attachment, previous));
+      try {
+        await callPlugin(
+          this.#run,
+          this.#attachmentCall('DEL', config, version, plugin, attachment, previous),
+        );
+      } catch (error) {
+        // Then there is nothing to remove (section 2, "Errors").
+        if (!(error instanceof CniPluginError) || error.code !== 'CNI_CONTAINER_UNKNOWN') throw error;
+      }
     }
   }
 

@@ -9,6 +9,7 @@ import { NetlinkSocket } from '../../sys/netlink.js';
 import { listAddresses, listLinks, listRoutes } from '../../sys/netlink-route.js';
 import type { Cni } from './cni.js';
 import { isCniName, type NetworkConfig } from './cni-config.js';
+import { findPlugin } from './cni-exec.js';
 import { type LoadedNetworks, loadNetworks } from './cni-load.js';
 import {
   commonVersions,
@@ -118,11 +119,16 @@ export class NetworkStore {
     const definition = this.definitions().find((one) => one.name === name);
     if (definition !== undefined) {
       requirePlugins(this.#cni.path);
-      return { config: this.configOf(definition), definition };
+      const usable = await this.#usable(definition);
+      return { config: this.configOf(usable), definition: usable };
     }
     const { networks, problems } = this.configured();
     const loaded = networks.find(({ config }) => config.name === name);
-    if (loaded !== undefined) return { config: loaded.config, definition: undefined };
+    if (loaded !== undefined) {
+      // One that is missing would be missing for the DEL as well.
+      for (const { type } of loaded.config.plugins) findPlugin(type, this.#cni.path, name);
+      return { config: loaded.config, definition: undefined };
+    }
     if (name === DEFAULT_NETWORK) {
       const made = await this.create({ name });
       return { config: this.configOf(made), definition: made };
@@ -159,18 +165,52 @@ export class NetworkStore {
         hint: `remove it first (tvmm network rm ${options.name}), or choose another name`,
       });
     }
-    const definition = await this.#settle(options, existing);
+    return this.#write(await this.#settle(options, existing));
+  }
+
+  /** Forgets a definition. The caller has seen to it that nobody uses the network. */
+  remove(name: string): void {
+    if (isCniName(name)) rmSync(join(this.folder, `${name}.json`), { force: true });
+  }
+
+  /**
+   * A network that nobody is on has no route, so the host may have got one that meets it meanwhile (a laptop in another office). The
+   * default network moves out of the way; one that the user made is refused.
+   */
+  async #usable(definition: NetworkDefinition): Promise<NetworkDefinition> {
+    const { links, taken } = hostNetworks();
+    if (links.includes(definition.bridge)) return definition;
+    const [met] = definition.subnets.flatMap((subnet) => taken.filter((one) => overlaps(one, subnet)));
+    // The route may be the network's own, of a bridge that another command has made since the links were listed.
+    if (met === undefined || hostNetworks().links.includes(definition.bridge)) return definition;
+    if (definition.name !== DEFAULT_NETWORK) {
+      throw new NetworkError(
+        `the network ${definition.name} has ${definition.subnets.map(formatCidr).join(' and ')}, which meets ${formatCidr(met)} of the host`,
+        { code: 'NETWORK_SUBNET_TAKEN', hint: 'make the network again with another subnet' },
+      );
+    }
+    using _lock = await FileLock.acquire(join(this.folder, 'lock'), 'exclusive', LOCK_TIMEOUT_MS);
+    const now = this.definitions();
+    const current = now.find(({ name }) => name === definition.name);
+    // Somebody else has moved it.
+    if (current !== undefined && formatDefinition(current) !== formatDefinition(definition)) return current;
+    const { name, isolate, internal, subnets } = definition;
+    const options = { name, isolate, internal, ipv6: subnets.some(({ family }) => family === 6) };
+    return this.#write(
+      await this.#settle(
+        options,
+        now.filter((one) => one.name !== name),
+      ),
+    );
+  }
+
+  #write(definition: NetworkDefinition): NetworkDefinition {
     const file = join(this.folder, `${definition.name}.json`);
     const temporary = `${file}.${process.pid}.tmp`;
     mkdirSync(this.folder, { recursive: true, mode: 0o700 });
     writeFileSync(temporary, formatDefinition(definition), { mode: 0o600 });
     renameSync(temporary, file);
     return definition;
-  }
-
-  /** Forgets a definition. The caller has seen to it that nobody uses the network. */
-  remove(name: string): void {
-    if (isCniName(name)) rmSync(join(this.folder, `${name}.json`), { force: true });
   }
 
   async #settle(options: NetworkOptions, existing: readonly NetworkDefinition[]): Promise<NetworkDefinition> {

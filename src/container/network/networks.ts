@@ -8,7 +8,7 @@ import { FileLock, LockTimeoutError } from '../../sys/file-lock.js';
 import { createNetns, netnsIdentity, pinNetns, releaseNetns } from '../../sys/netns.js';
 import type { StoredAttachment } from './attachment-store.js';
 import { Attachments } from './attachments.js';
-import { isolatePorts, removeBridges } from './bridges.js';
+import { DEFAULT_STATE, isolatePorts, machineTag, removeBridges } from './bridges.js';
 import { capabilityArguments, type NetworkWishes, requireCapabilities } from './capabilities.js';
 import { Cni } from './cni.js';
 import { isCniName } from './cni-config.js';
@@ -22,6 +22,7 @@ import type { NetworkMode, NetworkRequest } from './mode.js';
 import { type FoundNetwork, NetworkStore } from './network-store.js';
 import { listenerOwners } from './port-owners.js';
 import { type PortMapping, type PortOwner, settlePorts } from './ports.js';
+import { checkFamilies, publisherOf } from './publishing.js';
 import { type ContainerInterface, interfaceOf, portsOf } from './results.js';
 
 const LOCK_TIMEOUT_MS = 120_000;
@@ -39,9 +40,9 @@ export interface NetworksOptions {
   readonly configFolder?: string;
   /** Folders with plugins. Default: CNI_PATH, or the usual ones. */
   readonly cniPath?: readonly string[];
-  /** Table of nftables, one for each engine of a machine. Default `tvmm`. */
+  /** Table of nftables, one for each engine of a machine. Default `tvmm`, or for another state folder one made from its path. */
   readonly table?: string;
-  /** Beginning of the bridges' names. Default `tvmm`. */
+  /** Beginning of the bridges' names. Default as `table`. */
   readonly bridgePrefix?: string;
   /** How a container is called in messages: `container web`. */
   readonly describe?: (containerId: string) => string;
@@ -79,10 +80,11 @@ export class Networks {
   readonly #table: string;
 
   constructor(options: NetworksOptions = {}) {
-    this.stateFolder = options.stateFolder ?? '/run/tvmm/network';
+    this.stateFolder = options.stateFolder ?? DEFAULT_STATE;
+    const tag = machineTag(this.stateFolder);
     this.netnsFolder = options.netnsFolder ?? '/run/tvmm/netns';
     this.#describe = options.describe ?? ((id) => `container ${id}`);
-    this.#table = options.table ?? 'tvmm';
+    this.#table = options.table ?? tag;
     const path = options.cniPath ?? cniPath(process.env);
     const cni = new Cni({ path, ...(options.run === undefined ? {} : { run: options.run }) });
     this.attachments = new Attachments(cni, this.stateFolder);
@@ -90,7 +92,7 @@ export class Networks {
       definitions: options.definitionFolder ?? '/var/lib/tvmm/networks',
       cniConfig: options.configFolder ?? '/etc/cni/net.d',
       dataDir: this.dataDir,
-      bridgePrefix: options.bridgePrefix ?? 'tvmm',
+      bridgePrefix: options.bridgePrefix ?? tag,
     });
   }
 
@@ -158,8 +160,14 @@ export class Networks {
       found.push(limited ? { ...one, config: this.store.configOf(one.definition, true) } : one);
     }
     const file = this.netnsFile(containerId);
-    if (netnsIdentity(netns) === undefined || netnsIdentity(netns) !== netnsIdentity(file))
+    checkFamilies(ports, found);
+    const pinned = netnsIdentity(netns) !== undefined && netnsIdentity(netns) === netnsIdentity(file);
+    // An earlier life of this container that ended in a crash.
+    await this.attachments.detach(containerId);
+    if (!pinned) {
+      releaseNetns(file);
       pinNetns(netns, file);
+    }
     try {
       bringLoopbackUp(file);
       return await this.#attachAll(request, file, mode.networks, found);
@@ -260,9 +268,7 @@ export class Networks {
     found: readonly FoundNetwork[],
   ): Promise<NetworkResult> {
     using _lock = await this.attachments.lock('shared');
-    const publisher = found.findIndex(({ config }) =>
-      config.plugins.some(({ capabilities }) => capabilities.includes('portMappings')),
-    );
+    const publisher = publisherOf(found);
     let published: readonly PortMapping[] = [];
     const begun: StoredAttachment[] = [];
     {
