@@ -26,7 +26,7 @@ import {
   CgroupRemoveError,
   CgroupStatsError,
 } from '../src/container/cgroup/errors.js';
-import { type CgroupLayout, readLayout } from '../src/container/cgroup/layout.js';
+import { type CgroupLayout, readLayout, unifiedFolderOf } from '../src/container/cgroup/layout.js';
 import { planCgroup } from '../src/container/cgroup/state.js';
 import { deviceProgramIds } from '../src/sys/bpf.js';
 import { FileDescriptor } from '../src/sys/fd.js';
@@ -167,7 +167,8 @@ describe('a cgroup on this machine', () => {
 
   it('is not shared with a second container by accident', async () => {
     const first = create();
-    await enter(first, 'sleep 60');
+    const { pid = -1 } = await enter(first, 'sleep 60');
+    expect(unifiedFolderOf(readLayout(), pid)).toBe(first.unified);
     expect(() => create()).toThrow(CgroupCreateError);
     expect(() => create()).toThrow('already holds process');
     const joined = createCgroup(readLayout(), { id: ID, cgroupsPath: PATH, exclusive: false });

@@ -19,7 +19,7 @@ import {
 } from './processes.js';
 import { PATIENCE_MS, removeFolder } from './remove.js';
 import type { OciResources } from './resources.js';
-import { type CgroupFolder, type CgroupState, hierarchies, parseCgroupState } from './state.js';
+import { type CgroupFolder, type CgroupState, hierarchies, isOnCgroupfs, parseCgroupState } from './state.js';
 import { type CgroupStats, readStats } from './stats.js';
 import type { PressureTrigger } from './watch.js';
 
@@ -181,7 +181,7 @@ export class Cgroup {
       }
     }
     const folders = this.#folders.map(({ folder }) => folder);
-    unmake(this.state.made.filter((one) => !folders.includes(one)));
+    unmake(this.state.made.filter((one) => !folders.includes(one) && isOnCgroupfs(one)));
     if (failures.length > 0) throw failures[0];
   }
 

@@ -192,7 +192,7 @@ describe('the v1 form of a list', () => {
             isAllowed(list, ...question),
           ]);
       }),
-      { numRuns: 300 },
+      { numRuns: 120 },
     );
   });
 
@@ -300,7 +300,7 @@ describe('the program of a list', () => {
             isAllowed(list, ...question) ? 1 : 0,
           ]);
       }),
-      { numRuns: 300 },
+      { numRuns: 120 },
     );
   });
 

@@ -2,7 +2,7 @@
  * Removes a cgroup's folders: children first (the container may have made some), with patience for EBUSY, since the last process of a
  * cgroup leaves it a little after its parent was told. Nothing but folders of a cgroup file system is touched, and none outside of it.
  */
-import { rmdirSync } from 'node:fs';
+import { existsSync, rmdirSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { CgroupRemoveError, cgroupHint, errnoOf } from './errors.js';
 import { childFolders, pidsOf } from './processes.js';
@@ -18,12 +18,12 @@ export const PATIENCE_MS = 1000;
  * @throws CgroupRemoveError
  */
 export async function removeFolder(folder: string, deadline: number): Promise<void> {
-  // The usual case needs one call.
-  if (tryRemove(folder) === undefined) return;
   if (!isOnCgroupfs(folder)) {
-    if (tryRemove(folder) === undefined) return;
+    if (!existsSync(folder)) return;
     throw new CgroupRemoveError(`${folder} is not on a cgroup file system, so it is left alone`);
   }
+  // The usual case needs one call.
+  if (tryRemove(folder) === undefined) return;
   for (let pause = 1; ; pause *= 2) {
     removeChildren(folder);
     const errno = tryRemove(folder);

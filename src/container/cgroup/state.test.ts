@@ -1,3 +1,6 @@
+import { existsSync, mkdirSync, mkdtempSync, rmdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { Cgroup } from './cgroup.js';
 import { CgroupProcessError, CgroupStateError } from './errors.js';
@@ -76,7 +79,6 @@ describe('a saved cgroup', () => {
     ['a relative folder', { v1: { cpu: { folder: 'x', mountPoint: '/' } }, made: [] }],
     ['a folder that leads out', { v1: {}, v2: { folder: '/a/../b', mountPoint: '/a' }, made: [] }],
     ['a folder outside of its mount', { v1: {}, v2: { folder: '/tmp', mountPoint: '/sys' }, made: [] }],
-    ['a mount that is none of cgroups', { v1: {}, v2: { folder: '/etc/x', mountPoint: '/etc' }, made: [] }],
     ['the mount itself', { v1: {}, v2: { ...folder, folder: '/sys/fs/cgroup' }, made: [] }],
     ['foreign folders to remove', { v1: {}, made: ['/etc'] }],
     ['no list of folders', { v1: {} }],
@@ -84,6 +86,23 @@ describe('a saved cgroup', () => {
   ])('that is %s is refused', (_, saved) => {
     expect(() => Cgroup.open(saved)).toThrow(CgroupStateError);
   });
+});
+
+it('a saved cgroup that is no cgroup any more is not removed, and neither are its parents', async () => {
+  const mountPoint = mkdtempSync(join(tmpdir(), 'tvmm-cgroup-'));
+  const folder = `${mountPoint}/a/b`;
+  mkdirSync(folder, { recursive: true });
+  try {
+    const made = [`${mountPoint}/a`, folder];
+    const cgroup = Cgroup.open({ v1: { pids: { folder, mountPoint } }, made });
+    await expect(cgroup.remove()).rejects.toThrow(`${folder} is not on a cgroup file system`);
+    expect(existsSync(folder)).toBe(true);
+    rmdirSync(folder);
+    await cgroup.remove();
+    expect(existsSync(`${mountPoint}/a`)).toBe(true);
+  } finally {
+    rmSync(mountPoint, { recursive: true });
+  }
 });
 
 it('the ancestry of a folder begins below the mount point', () => {

@@ -1,6 +1,7 @@
 /**
  * Where a container's cgroup is, as plain JSON: planned before anything is made, so that whoever finds it after a crash can remove exactly
- * what was made. Reading it back trusts nothing: folders must be absolute, clean and on a cgroup file system.
+ * what was made. Read back, its folders must be absolute, clean and below their mount; that they are cgroups is checked where they are removed,
+ * since a state may outlive a reboot or a mount.
  */
 import { existsSync, statfsSync } from 'node:fs';
 import { posix } from 'node:path';
@@ -115,7 +116,7 @@ function parseFolder(value: unknown, what: string): CgroupFolder {
     if (!path.startsWith('/') || path.includes('\0') || posix.normalize(path) !== path)
       throw new CgroupStateError(`saved cgroup: ${what}: ${JSON.stringify(path)} is no clean absolute path`);
   }
-  if (!folder.startsWith(`${mountPoint}/`) || !isOnCgroupfs(mountPoint))
+  if (!folder.startsWith(`${mountPoint === '/' ? '' : mountPoint}/`) || folder === mountPoint)
     throw new CgroupStateError(`saved cgroup: ${what}: ${folder} is not below a cgroup mount`);
   return { folder, mountPoint };
 }
