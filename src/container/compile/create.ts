@@ -23,6 +23,7 @@ import {
   becomeUser,
   checkLabels,
   joinKeyring,
+  setDumpable,
   setLabels,
   setNoNewPrivileges,
   setUndumpable,
@@ -197,7 +198,10 @@ function giveBirthInStages(
 
   stage.add({ op: 'receive', what: 'wait for the id maps', tag: PEER.mapped, peer: 'launcher' });
   becomeRoot(stage, setgroupsDenied);
+  // Its own files in /proc are the host root's else; nobody else is in the user namespace yet who could look in.
+  setDumpable(stage);
   makeTimeNamespace(stage, offsets);
+  setUndumpable(stage);
   const types = [...namespaces.created].filter((type) => type !== 'user' && type !== 'time');
   stage.add({
     op: 'clone',

@@ -163,6 +163,17 @@ export function setUndumpable(program: ProgramBuilder): void {
   ]);
 }
 
+/** Undoes it, for as long as this process must reach its own files in /proc. */
+export function setDumpable(program: ProgramBuilder): void {
+  program.call('reach the own files in /proc', 'prctl', [
+    named(PR.SET_DUMPABLE, 'PR_SET_DUMPABLE'),
+    1,
+    0,
+    0,
+    0,
+  ]);
+}
+
 const PATH_MAX = 4096;
 
 /** A working directory outside of the root (a descriptor of the host's, reached through /proc/self/fd) is told as "(unreachable)". */
