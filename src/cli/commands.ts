@@ -3,6 +3,7 @@
  * one that runs; the summaries stand here so that `tvmm --help` loads none of them.
  */
 import type { Command } from 'commander';
+import { ENGINE_COMMANDS } from './engine/table.js';
 
 /** What a command's module exports. */
 export interface CommandModule {
@@ -19,6 +20,7 @@ export interface CommandEntry {
 }
 
 export const COMMANDS: readonly CommandEntry[] = [
+  ...ENGINE_COMMANDS,
   { name: 'boot', summary: 'boot a Linux kernel in a microVM', load: () => import('./boot.js') },
   {
     name: 'doctor',

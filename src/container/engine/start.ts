@@ -5,6 +5,7 @@
 import { closeSync, constants, openSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { TvmmError } from '../../sys/errors.js';
+import { LaunchError } from '../launch/errors.js';
 import { parsePortSpecs } from '../network/ports.js';
 import type { EngineContext } from './context.js';
 import { defaultUser } from './default-user.js';
@@ -151,11 +152,20 @@ export function refuse(record: ContainerRecord, event: Parameters<typeof transit
 function startError(record: ContainerRecord, error: unknown): StartError {
   if (error instanceof StartError) return error;
   const message = error instanceof Error ? error.message : String(error);
-  const status = error instanceof Error && 'exitStatus' in error ? error.exitStatus : undefined;
-  const exitCode = status === 126 || status === 127 ? status : 125;
+  const exitCode = error instanceof LaunchError ? programStatus(error) : 125;
   return new StartError(`container ${record.name} cannot be started: ${message}`, exitCode, {
     code: error instanceof TvmmError ? error.code : 'START_FAILED',
     hint: error instanceof TvmmError ? error.hint : undefined,
     cause: error,
   });
+}
+
+const ENOENT = 2;
+const ENOTDIR = 20;
+
+/** The program is looked for before it is run, so that its absence is known when the container is made. */
+export function programStatus(error: LaunchError): number {
+  const { failedStep } = error;
+  if (failedStep.op === 'label' || !failedStep.what.startsWith('find the program')) return error.exitStatus;
+  return error.errno === ENOENT || error.errno === ENOTDIR ? 127 : 126;
 }

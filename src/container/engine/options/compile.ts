@@ -48,7 +48,8 @@ export interface SpecFacts extends MountFacts, DeviceFacts, NamespaceFacts {
   readonly seccompProfile: OciSeccomp | undefined;
 }
 
-const INIT_IN_CONTAINER = '/dev/tvmm-init';
+/** Where the little init is bound: in /dev, which is a tmpfs, so that no image is written to. */
+export const INIT_IN_CONTAINER = '/dev/tvmm-init';
 const DEFAULT_SHM = 64 * 2 ** 20;
 
 const MASKED_PATHS = [
@@ -127,7 +128,7 @@ function engineMounts(options: ContainerOptions, facts: SpecFacts): readonly Oci
     file('/etc/hosts', facts.etc.hosts, ['noexec']),
     file('/etc/resolv.conf', facts.etc.resolvConf, ['noexec']),
     file('/etc/hostname', facts.etc.hostname, ['noexec']),
-    ...(options.init ? [file(INIT_IN_CONTAINER, facts.initPath, ['ro'])] : []),
+    ...(options.init || options.pause ? [file(INIT_IN_CONTAINER, facts.initPath, ['ro'])] : []),
   ];
 }
 

@@ -1,0 +1,22 @@
+/** `tvmm pause`: stops every process of containers where it is. */
+import type { Command } from 'commander';
+import { each } from './common.js';
+
+const HELP = `
+The processes keep their memory and do not notice; tvmm unpause lets them go on.
+
+Example:
+  tvmm pause db && cp -a /srv/db /backup; tvmm unpause db
+`;
+
+export function register(program: Command): void {
+  program
+    .command('pause')
+    .description('Hold all processes of containers.')
+    .argument('<container...>', 'names or ids')
+    .addHelpText('after', HELP)
+    .action(async (words: string[]) => {
+      const { pauseContainer } = await import('../../container/engine/change.js');
+      await each(words, (context, id) => pauseContainer(context, id, true));
+    });
+}

@@ -1,0 +1,25 @@
+/** `tvmm rm`: removes containers and everything of them. */
+import type { Command } from 'commander';
+import { each } from './common.js';
+
+const HELP = `
+Gone are the container's own layer, log, networks and cgroup; folders that were mounted into it stay.
+
+Examples:
+  tvmm rm old
+  tvmm rm -f web                                             even if it runs
+  tvmm ps -aq --filter status=stopped | xargs -r tvmm rm     all that have ended
+`;
+
+export function register(program: Command): void {
+  program
+    .command('rm')
+    .description('Remove containers.')
+    .argument('<container...>', 'names or ids')
+    .option('-f, --force', 'kill it if it runs')
+    .addHelpText('after', HELP)
+    .action(async (words: string[], options: { force?: boolean }) => {
+      const { removeContainer } = await import('../../container/engine/stop.js');
+      await each(words, (context, id) => removeContainer(context, id, { force: options.force === true }));
+    });
+}

@@ -1,0 +1,108 @@
+/**
+ * A terminal, or pipes, joined to a container: its output to ours, our input to its stdin, the size of our terminal to its own. Ends with
+ * the container, or when the detach keys (Ctrl-P Ctrl-Q) are typed.
+ */
+import type { Readable, Writable } from 'node:stream';
+import { rawTerminal } from '../../sys/raw-terminal.js';
+import type { MinderClient } from './minder.js';
+
+export interface AttachStreams {
+  /** Undefined: no input. */
+  readonly stdin: (Readable & { readonly isTTY?: boolean; readonly fd?: number }) | undefined;
+  /** Undefined: that output is not wanted. */
+  readonly stdout: (Writable & { readonly rows?: number; readonly columns?: number }) | undefined;
+  readonly stderr: Writable | undefined;
+}
+
+export type AttachEnd =
+  | { readonly kind: 'ended'; readonly exitCode: number }
+  | { readonly kind: 'detached' }
+  /** The minder was killed, or the container has ended before. */
+  | { readonly kind: 'lost' };
+
+/** Ctrl-P, Ctrl-Q: docker's. */
+const DETACH_KEYS = Uint8Array.of(16, 17);
+
+/** Finds the detach keys in what is typed, wherever the input was cut. */
+export class DetachKeys {
+  #matched = 0;
+
+  constructor(private readonly keys: Uint8Array = DETACH_KEYS) {}
+
+  /** @returns the bytes that go on to the container, and whether the keys are complete; what follows them is dropped */
+  take(bytes: Uint8Array): { pass: Uint8Array; detach: boolean } {
+    const pass: number[] = [];
+    for (const byte of bytes) {
+      if (byte === this.keys[this.#matched]) {
+        this.#matched++;
+        if (this.#matched === this.keys.length) return { pass: Uint8Array.from(pass), detach: true };
+        continue;
+      }
+      pass.push(...this.keys.subarray(0, this.#matched));
+      this.#matched = byte === this.keys[0] ? 1 : 0;
+      if (this.#matched === 0) pass.push(byte);
+    }
+    return { pass: Uint8Array.from(pass), detach: false };
+  }
+}
+
+/** Begins to copy output. After this no byte is lost; {@link join} brings input and waits. */
+export async function follow(client: MinderClient, { stdout, stderr }: AttachStreams): Promise<void> {
+  await client.subscribe({ stdout: stdout !== undefined, stderr: stderr !== undefined }, (stream, bytes) => {
+    const to = stream === 'stdout' ? stdout : stderr;
+    if (to === undefined || to.write(bytes)) return;
+    // Our reader is slow: so is the container, then.
+    client.pause();
+    to.once('drain', () => client.resume());
+  });
+}
+
+/** Joins input and size, and waits for the end. @param tty whether the container has a terminal */
+export async function join(client: MinderClient, streams: AttachStreams, tty: boolean): Promise<AttachEnd> {
+  const { stdin, stdout } = streams;
+  const ends: (() => void)[] = [];
+  const detached = new Promise<AttachEnd>((resolve) => {
+    if (stdin === undefined) return;
+    const keys = new DetachKeys();
+    const onData = (chunk: Buffer) => {
+      const { pass, detach } = tty ? keys.take(chunk) : { pass: chunk, detach: false };
+      if (pass.length > 0 && !client.input(pass)) {
+        stdin.pause();
+        client.onDrain(() => stdin.resume());
+      }
+      if (detach) resolve({ kind: 'detached' });
+    };
+    const onEnd = () => client.endInput();
+    stdin.on('data', onData);
+    stdin.on('end', onEnd);
+    // A closed terminal is the end of input as well.
+    stdin.on('error', onEnd);
+    ends.push(() => {
+      stdin.off('data', onData);
+      stdin.off('end', onEnd);
+      stdin.off('error', onEnd);
+      stdin.pause();
+    });
+  });
+  if (tty && stdin?.isTTY === true) {
+    const raw = rawTerminal(stdin.fd ?? 0);
+    ends.push(() => raw[Symbol.dispose]());
+  }
+  if (tty && stdout !== undefined) {
+    const resize = () => {
+      if (stdout.rows !== undefined && stdout.columns !== undefined)
+        client.resize(stdout.rows, stdout.columns);
+    };
+    resize();
+    process.on('SIGWINCH', resize);
+    ends.push(() => process.off('SIGWINCH', resize));
+  }
+  const ended = client.ended.then(
+    (exitCode): AttachEnd => (exitCode === undefined ? { kind: 'lost' } : { kind: 'ended', exitCode }),
+  );
+  try {
+    return await Promise.race([ended, detached]);
+  } finally {
+    for (const end of ends.reverse()) end();
+  }
+}

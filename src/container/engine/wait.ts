@@ -1,0 +1,44 @@
+/** Waiting for a container's end, whoever takes care of it: by its minder while there is one, by looking where there is none. */
+import { setTimeout as delay } from 'node:timers/promises';
+import type { EngineContext } from './context.js';
+import { MinderClient } from './minder.js';
+import type { ContainerRecord } from './record.js';
+import { isSettled, settle } from './settle.js';
+
+const POLL_MS = 100;
+
+/** The record as it is now: settled by us when nobody else does. Undefined when the container is gone. */
+export async function current(context: EngineContext, id: string): Promise<ContainerRecord | undefined> {
+  const record = context.store.read(id);
+  if (record === undefined || isSettled(record)) return record;
+  return context.store
+    .locked(id, (found) => settle(context, found))
+    .catch((error: unknown) => {
+      if (context.store.read(id) === undefined) return undefined;
+      throw error;
+    });
+}
+
+/** Waits until a container does not run. @returns its exit status; undefined when it was removed and nobody saw it */
+export async function waitForEnd(context: EngineContext, id: string): Promise<number | undefined> {
+  for (;;) {
+    const record = await current(context, id);
+    if (record === undefined) return undefined;
+    if (record.state === 'stopped') return record.exitCode;
+    if (record.state === 'running' || record.state === 'paused') {
+      const exitCode = await endByMinder(context.store.folder(id));
+      if (exitCode !== undefined) return exitCode;
+    }
+    // Created and never started: docker waits as well.
+    await delay(POLL_MS);
+  }
+}
+
+async function endByMinder(folder: string): Promise<number | undefined> {
+  try {
+    using client = await MinderClient.connect(folder);
+    return await client.ended;
+  } catch {
+    return undefined;
+  }
+}
