@@ -79,6 +79,14 @@ describe('memory on v1', () => {
     );
   });
 
+  it('says that the limit of memory and swap stands in the way of a higher one of memory', () => {
+    const files = new FakeFiles(
+      { ...MEMORY, 'memory.limit_in_bytes': '100', 'memory.memsw.limit_in_bytes': '100' },
+      memoryRule,
+    );
+    expect(() => memoryV1(files, { limit: 200 })).toThrow('memory and swap together are limited to 100');
+  });
+
   it('writes flags only where they change', () => {
     const files = new FakeFiles(MEMORY);
     memoryV1(files, { useHierarchy: true, disableOOMKiller: false });

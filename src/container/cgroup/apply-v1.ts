@@ -85,6 +85,12 @@ function memoryLimit(files: CgroupFiles, limit: number): void {
     files.write(file, decimal(limit));
   } catch (cause) {
     const usage = readOptional(files, 'memory.usage_in_bytes')?.trim();
+    const swap = readOptional(files, 'memory.memsw.limit_in_bytes')?.trim();
+    if (errnoOf(cause) === 'EINVAL' && swap !== undefined && Number(swap) < limit)
+      throw new CgroupLimitError(
+        `cannot set memory.limit to ${decimal(limit)}: memory and swap together are limited to ${swap} (EINVAL)`,
+        { controller: 'memory', file, hint: 'Give memory.swap as well; it is at least memory.limit.', cause },
+      );
     if (errnoOf(cause) !== 'EBUSY' || usage === undefined)
       throw settingError(files, { controller: 'memory', field: 'memory.limit' }, file, decimal(limit), cause);
     throw new CgroupLimitError(

@@ -19,6 +19,14 @@ describe('memory on v2', () => {
     ]);
   });
 
+  it('counts a change of swap alone from the limit that is in force', () => {
+    const here = files();
+    memoryV2(here, { limit: 1000 });
+    memoryV2(here, { swap: 1200 });
+    expect(here.log).toEqual(['memory.max 1000', 'memory.swap.max 200']);
+    expect(() => memoryV2(files(), { swap: 1200 })).toThrow('without memory.limit');
+  });
+
   it('bears a kernel without swap accounting as long as no swap is to be had', () => {
     const here = FakeFiles.named('memory.max');
     memoryV2(here, { limit: 1000, swap: 1000 });

@@ -32,7 +32,7 @@ export function memoryV2(files: CgroupFiles, memory: OciMemory): void {
   if (memory.useHierarchy === false) throw noSuchThing('memory', 'memory.useHierarchy false');
 
   const limit = given(memory.limit);
-  const swap = swapToSwapMax(memory.swap, memory.limit);
+  const swap = swapToSwapMax(memory.swap, limit ?? limitNow(files));
   if (memory.checkBeforeUpdate === true) refuseBelowUsage(files, memory);
   // Without swap accounting no swap can be used: "none" and "as much as there is" then hold by themselves.
   if (swap !== undefined && (swap > 0 || files.has('memory.swap.max')))
@@ -40,6 +40,12 @@ export function memoryV2(files: CgroupFiles, memory: OciMemory): void {
   if (limit !== undefined) set('limit', 'memory.max', bytesOrMax(limit));
   const reservation = given(memory.reservation);
   if (reservation !== undefined) set('reservation', 'memory.low', bytesOrMax(reservation));
+}
+
+/** The limit that an update of swap alone leaves in force; undefined where there is none. */
+function limitNow(files: CgroupFiles): number | undefined {
+  const text = readOptional(files, 'memory.max')?.trim() ?? '';
+  return /^\d+$/.test(text) ? Number(text) : undefined;
 }
 
 /** cgroup v2 would kill to get below a new limit; checkBeforeUpdate asks for v1's refusal instead. */
