@@ -90,10 +90,9 @@ export async function collectGarbage(
   const kept = new Set(left.map(({ attachment }) => attachment.containerId));
   const namespaces = entries(networks.netnsFolder).filter((id) => !alive.has(id) && !kept.has(id));
   for (const id of namespaces) await collector.try(() => releaseNetns(join(networks.netnsFolder, id)));
-  for (const config of new Map(left.map((one) => [one.config.name, one.config])).values()) {
+  for (const { config, version } of new Map(left.map((one) => [one.config.name, one])).values()) {
     const valid = left.filter((one) => one.config.name === config.name).map(({ attachment }) => attachment);
-    const version = config.versions.at(-1);
-    if (version !== undefined) collector.problems.push(...(await cni.gc(config, version, valid)));
+    collector.problems.push(...(await cni.gc(config, version, valid)));
   }
   const links =
     (await collector.try(() => removeOrphanPorts(networks.store.definitions(), knownLinks(left)))) ?? [];
