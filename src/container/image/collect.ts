@@ -2,11 +2,11 @@
  * What leaves the store: names, images that nobody uses (least recently used first), and everything that no image and no container's
  * root refers to. References are counted by looking, under the store's exclusive lock: there is no count that could be wrong.
  */
-import { readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { lstat, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Digest } from './digest.js';
 import { ImageStoreError } from './errors.js';
-import { temporaryName } from './files.js';
+import { removeTree, temporaryName } from './files.js';
 import { JsonView } from './json.js';
 import { layerInfo } from './layers.js';
 import { familiarName, parseReference } from './reference.js';
@@ -46,11 +46,12 @@ export async function rootfsUses(store: ImageStore): Promise<RootfsUse[]> {
 
 /** Bytes that a tree takes. */
 async function treeSize(path: string): Promise<number> {
-  const stats = await stat(path).catch(() => undefined);
+  const stats = await lstat(path).catch(() => undefined);
   if (stats === undefined) return 0;
   if (!stats.isDirectory()) return stats.size;
   let sum = 0;
-  for (const name of await readdir(path)) sum += await treeSize(join(path, name));
+  // What cannot be read does not count; this is for people.
+  for (const name of await readdir(path).catch(() => [])) sum += await treeSize(join(path, name));
   return sum;
 }
 
@@ -58,7 +59,7 @@ async function treeSize(path: string): Promise<number> {
 async function removeFolder(store: ImageStore, path: string): Promise<void> {
   const aside = store.path('tmp', temporaryName('gone'));
   await rename(path, aside);
-  await rm(aside, { recursive: true, force: true });
+  await removeTree(aside);
 }
 
 /** Removes what nothing refers to. The caller has the exclusive lock. */
@@ -99,7 +100,7 @@ async function sweepScratch(store: ImageStore, removed: Removed): Promise<void> 
   for (const name of await readdir(store.path('tmp'))) {
     const path = store.path('tmp', name);
     if (!name.startsWith('layer-')) removed.bytes += await treeSize(path);
-    await rm(path, { recursive: true, force: true });
+    await removeTree(path);
   }
   for (const name of await readdir(store.path('locks'))) {
     if (name !== 'store') await rm(store.path('locks', name), { force: true });

@@ -319,7 +319,15 @@ export class LayerExtractor implements TarHandler, Disposable {
       return;
     }
     const device = entry.type === 'fifo' ? 0 : deviceNumber(entry.major, entry.minor);
-    const parent = this.#make(folder, base, path, (at) => mknodat(at, base, kind | 0o600, device));
+    let parent: number;
+    try {
+      parent = this.#make(folder, base, path, (at) => mknodat(at, base, kind | 0o600, device));
+    } catch (error) {
+      // Root of a user namespace, or without CAP_MKNOD.
+      if (!(error instanceof SystemError) || error.errno !== EPERM || entry.type === 'fifo') throw error;
+      this.report.skippedDevices++;
+      return;
+    }
     this.#setOwner(parent, base, entry);
     check(fchmodat(parent, base, entry.mode), 'fchmodat');
     check(lutimensat(parent, base, entry.mtime.seconds, entry.mtime.nanoseconds), 'utimensat');

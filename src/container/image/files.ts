@@ -2,7 +2,7 @@
  * Files that are whole or not there, also after a power cut: written beside their place, synced, renamed.
  */
 import { randomBytes } from 'node:crypto';
-import { open, rename, rm } from 'node:fs/promises';
+import { chmod, open, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 
 /** A name for something unfinished. */
@@ -37,4 +37,22 @@ export async function writeWhole(path: string, bytes: Uint8Array | string, scrat
     throw error;
   }
   await syncFolder(dirname(path));
+}
+
+/** Removes a tree, also where a user who is not root has folders in it that are closed to their own owner. */
+export async function removeTree(path: string): Promise<void> {
+  try {
+    await rm(path, { recursive: true, force: true });
+  } catch (error) {
+    if (process.geteuid?.() === 0) throw error;
+    await openFolders(path);
+    await rm(path, { recursive: true, force: true });
+  }
+}
+
+async function openFolders(path: string): Promise<void> {
+  await chmod(path, 0o700);
+  for (const entry of await readdir(path, { withFileTypes: true })) {
+    if (entry.isDirectory()) await openFolders(join(path, entry.name));
+  }
 }

@@ -17,11 +17,13 @@ export { type LayerInfo, layerInfo } from './layers.js';
 export { type LoadOptions, loadImages } from './load.js';
 export { formatPlatform, HOST_PLATFORM, type Manifest, type Platform, parsePlatform } from './manifest.js';
 export { type ImageProcess, imageProcess, mergeEnvironment, type ProcessOverrides } from './oci-config.js';
+export { overlayOptions } from './overlay-options.js';
+export { canOverlay } from './overlay-support.js';
 export type { IdRange, OwnerMap } from './owners.js';
 export { type PullOptions, type PullProgress, pullImage } from './pull.js';
 export { familiarName, formatReference, parseReference, type Reference } from './reference.js';
 export {
-  canOverlay,
+  createRootfs,
   loadRootfs,
   mountRootfs,
   type PrepareOptions,
@@ -29,7 +31,7 @@ export {
   removeRootfs,
   unmountRootfs,
 } from './rootfs.js';
-export { overlayOptions, type RootfsPlan, type RootfsRecord, rootfsPlan } from './rootfs-plan.js';
+export { type RootfsPlan, type RootfsRecord, rootfsPlan } from './rootfs-plan.js';
 export { type SaveFormat, saveImages } from './save.js';
 export {
   defaultStoreRoot,

@@ -6,12 +6,13 @@ import { mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { syncfs } from '../../sys/at.js';
 import { check } from '../../sys/libc.js';
-import { type Digest, parseDigest } from './digest.js';
+import { type Digest, Digester, parseDigest, verifyDigest } from './digest.js';
 import { ImageStoreError } from './errors.js';
-import { syncFolder, temporaryName } from './files.js';
+import { removeTree, syncFolder, temporaryName } from './files.js';
 import { JsonView } from './json.js';
+import { canOverlay } from './overlay-support.js';
 import type { ImageStore, StoredImage, StoreOptions } from './store.js';
-import { unpackLayer } from './unpack.js';
+import { decompress, unpackLayer } from './unpack.js';
 
 /** What is known of an unpacked layer. */
 export interface LayerInfo {
@@ -74,18 +75,17 @@ export async function ensureLayer(
   const folder = store.path('tmp', temporaryName('layer'));
   await mkdir(join(folder, 'diff'), { recursive: true, mode: 0o755 });
   try {
-    const unpacked = await unpackLayer(
-      createReadStream(store.blobPath(descriptor.digest), { highWaterMark: 256 * 1024 }),
-      join(folder, 'diff'),
-      {
-        whiteouts: store.privileged ? 'overlay' : 'overlay-user',
-        privileged: store.privileged,
-        maxBytes: Math.max(0, (await store.freeBytes()) - RESERVE),
-        lower,
-        diffId,
-        ...(options.signal === undefined ? {} : { signal: options.signal }),
-      },
-    );
+    const blob = createReadStream(store.blobPath(descriptor.digest), { highWaterMark: 256 * 1024 });
+    const unpacked = !(await canOverlay(store))
+      ? await checkLayer(blob, diffId, options.signal)
+      : await unpackLayer(blob, join(folder, 'diff'), {
+          whiteouts: store.userXattr ? 'overlay-user' : 'overlay',
+          privileged: store.privileged,
+          maxBytes: Math.max(0, (await store.freeBytes()) - RESERVE),
+          lower,
+          diffId,
+          ...(options.signal === undefined ? {} : { signal: options.signal }),
+        });
     const info: LayerInfo = {
       chainId,
       diffId,
@@ -104,7 +104,33 @@ export async function ensureLayer(
     await rename(folder, store.layerFolder(chainId));
     await syncFolder(store.path('layers'));
   } catch (error) {
-    await rm(folder, { recursive: true, force: true });
+    await removeTree(folder);
+    if (options.signal?.aborted !== true) await discardDamaged(store, descriptor.digest, error);
     throw error;
   }
+}
+
+/** Where no overlay can be mounted, the layer stays packed until a root is made of it; that it is right is checked now. */
+async function checkLayer(blob: AsyncIterable<Uint8Array>, diffId: Digest, signal?: AbortSignal) {
+  const digester = new Digester(diffId);
+  for await (const chunk of decompress(blob)) {
+    signal?.throwIfAborted();
+    digester.update(chunk);
+  }
+  verifyDigest(digester.digest(), diffId, 'the unpacked layer');
+  return { bytes: digester.size, archiveSize: digester.size, skippedDevices: 0 };
+}
+
+/** A blob that has changed on the disk since it came would be in the way of every later pull. */
+async function discardDamaged(store: ImageStore, digest: Digest, error: unknown): Promise<void> {
+  const digester = new Digester(digest);
+  for await (const chunk of createReadStream(store.blobPath(digest), { highWaterMark: 2 ** 20 }))
+    digester.update(chunk);
+  if (digester.digest() === digest) return;
+  await rm(store.blobPath(digest), { force: true });
+  throw new ImageStoreError(`the layer ${digest} in ${store.root} was damaged, and has been removed`, {
+    code: 'STORE_DAMAGED',
+    hint: 'Pull the image again.',
+    cause: error,
+  });
 }

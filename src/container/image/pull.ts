@@ -3,6 +3,7 @@
  * pulls of the same layer wait for one another and share the work, in one process or in several.
  */
 import { rename } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { checkLayerCount, parseImageConfig } from './config.js';
 import { chainIds, type Digest, Digester, verifyDigest } from './digest.js';
 import { explainDisk, ImageFormatError, ImageStoreError } from './errors.js';
@@ -91,7 +92,7 @@ async function fetchLayer(
     ...(options.signal === undefined ? {} : { signal: options.signal }),
   });
   await rename(partial, store.blobPath(digest));
-  await syncFolder(store.path('blobs/sha256'));
+  await syncFolder(dirname(store.blobPath(digest)));
 }
 
 async function fetchLayers(

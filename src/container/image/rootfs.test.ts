@@ -15,9 +15,18 @@ import { dir, type Entry, file, hard, layerTar, link, temporaryStore } from '../
 import { pruneImages, removeImage } from './collect.js';
 import { digestOf } from './digest.js';
 import { loadImages } from './load.js';
+import { overlayOptions } from './overlay-options.js';
+import { canOverlay } from './overlay-support.js';
 import type { OwnerMap } from './owners.js';
-import { canOverlay, loadRootfs, mountRootfs, prepareRootfs, removeRootfs, unmountRootfs } from './rootfs.js';
-import { overlayOptions, rootfsPlan } from './rootfs-plan.js';
+import {
+  createRootfs,
+  loadRootfs,
+  mountRootfs,
+  prepareRootfs,
+  removeRootfs,
+  unmountRootfs,
+} from './rootfs.js';
+import { rootfsPlan } from './rootfs-plan.js';
 import { ImageStore, type StoredImage } from './store.js';
 import { tarEnd, tarFile } from './tar-writer.js';
 
@@ -211,6 +220,41 @@ describe.runIf(isRoot)('a root', () => {
     const plan = rootfsPlan(store, await prepareRootfs(store, image, 'c1', { kind: 'overlay' }));
     expectContents(await mountRootfs(plan));
     await removeRootfs(store, 'c1');
+  });
+
+  it('is a copy where its owners cannot be mapped by a mount', async () => {
+    const image = await imageOf(LAYERS);
+    // The kernel refuses ranges that overlap; for a copy the first counts.
+    const owners = { ...OWNERS, gid: [...range(200_000), { containerId: 5, hostId: 1, size: 1 }] };
+    const { record, root } = await createRootfs(held.store, image, 'c1', { owners });
+    expect(record.kind).toBe('copy');
+    expectContents(root);
+    await removeRootfs(held.store, 'c1');
+    await expect(createRootfs(held.store, image, 'c1', { owners, kind: 'overlay' })).rejects.toMatchObject({
+      code: 'ROOTFS_MOUNT',
+    });
+    expect(readdirSync(held.store.path('rootfs'))).toEqual([]);
+  });
+
+  it('is a copy in a store that stands on an overlay itself, as in a container', async () => {
+    const part = (name: string) => join(held.folder, name);
+    for (const name of ['l', 'u', 'w', 'on']) mkdirSync(part(name));
+    const options = `lowerdir=${part('l')},upperdir=${part('u')},workdir=${part('w')}`;
+    expect(spawnSync('mount', ['-t', 'overlay', '-o', options, 'overlay', part('on')]).status).toBe(0);
+    try {
+      const store = ImageStore.open(part('on/root'));
+      const image = await imageOf(LAYERS, store);
+      const { record, root } = await createRootfs(store, image, 'c1', { owners: OWNERS });
+      expect(record.kind).toBe('copy');
+      await expect(prepareRootfs(store, image, 'c2', { kind: 'overlay' })).rejects.toMatchObject({
+        code: 'NO_OVERLAY',
+      });
+      expectContents(root);
+      expect(lstatSync(join(root, 'www'))).toMatchObject({ uid: 100_033, gid: 200_033 });
+      await removeRootfs(store, 'c1');
+    } finally {
+      spawnSync('umount', ['-l', part('on')]);
+    }
   });
 
   it('runs a program', async () => {

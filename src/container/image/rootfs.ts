@@ -3,7 +3,7 @@
  * recorded first, so that the layers stay and a crash leaves nothing that cannot be removed by id. A failure leaves nothing.
  */
 import { createReadStream } from 'node:fs';
-import { chmod, chown, lstat, mkdir, readdir, readFile, rm } from 'node:fs/promises';
+import { chmod, chown, lstat, mkdir, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { O_DIRECTORY, O_PATH } from '../../sys/at.js';
 import { SystemError } from '../../sys/errors.js';
@@ -12,17 +12,13 @@ import { check, lastErrno, umount2 } from '../../sys/libc.js';
 import { mountFileSystem, mountIdmapped } from '../../sys/mount.js';
 import { parseDigest } from './digest.js';
 import { explainDisk, RootfsError } from './errors.js';
-import { writeWhole } from './files.js';
+import { removeTree, writeWhole } from './files.js';
 import { JsonView } from './json.js';
 import { diffFolder, ensureLayer } from './layers.js';
+import { overlayOptions } from './overlay-options.js';
+import { canOverlay } from './overlay-support.js';
 import { type IdRange, mapId, type OwnerMap } from './owners.js';
-import {
-  overlayOptions,
-  type RootfsPlan,
-  type RootfsRecord,
-  rootfsFolder,
-  rootfsPlan,
-} from './rootfs-plan.js';
+import { type RootfsPlan, type RootfsRecord, rootfsFolder, rootfsPlan } from './rootfs-plan.js';
 import type { ImageStore, StoredImage, StoreOptions } from './store.js';
 import { unpackLayer } from './unpack.js';
 import { openUserNamespace } from './user-namespace.js';
@@ -45,39 +41,6 @@ function checkId(id: string): void {
   throw new RootfsError(`"${id.slice(0, 100)}" cannot be the name of a root`, { code: 'ROOTFS_ID' });
 }
 
-/** Whether overlays can be mounted over this store's file system; asked of the kernel once per process. */
-export async function canOverlay(store: ImageStore): Promise<boolean> {
-  const known = overlayAnswers.get(store.root);
-  if (known !== undefined) return known;
-  const answer = store.privileged ? await probeOverlay(store) : await knowsOverlay();
-  overlayAnswers.set(store.root, answer);
-  return answer;
-}
-
-const overlayAnswers = new Map<string, boolean>();
-
-/** Without privileges the mount happens in a user namespace (Linux 5.11), by someone else. */
-async function knowsOverlay(): Promise<boolean> {
-  return (await readFile('/proc/filesystems', 'utf8')).includes('\toverlay\n');
-}
-
-async function probeOverlay(store: ImageStore): Promise<boolean> {
-  const { temporaryName } = await import('./files.js');
-  const folder = store.path('tmp', temporaryName('probe'));
-  const part = (name: string): string => join(folder, name);
-  for (const name of ['lower', 'upper', 'work', 'root']) await mkdir(part(name), { recursive: true });
-  const options = overlayOptions({
-    lower: [part('lower')],
-    upper: part('upper'),
-    work: part('work'),
-    userXattr: false,
-  });
-  const isMounted = mountFileSystem('overlay', part('root'), 'overlay', 0, options) === 0;
-  if (isMounted) umount2(part('root'), MNT_DETACH);
-  await rm(folder, { recursive: true, force: true });
-  return isMounted;
-}
-
 /**
  * Makes the folders (or the copy) of a root; {@link mountRootfs} mounts it. The image's layers are unpacked where they are not.
  *
@@ -91,7 +54,14 @@ export async function prepareRootfs(
 ): Promise<RootfsRecord> {
   checkId(id);
   using _lock = await store.share(options);
-  const kind = options.kind ?? ((await canOverlay(store)) ? 'overlay' : 'copy');
+  const isPossible = await canOverlay(store);
+  const kind = options.kind ?? (isPossible ? 'overlay' : 'copy');
+  if (kind === 'overlay' && !isPossible) {
+    throw new RootfsError(`overlays cannot be mounted over ${store.root}`, {
+      code: 'NO_OVERLAY',
+      hint: 'Is it on an overlay itself, or is the overlay module missing? A copy of the image works everywhere.',
+    });
+  }
   const folder = rootfsFolder(store, id);
   try {
     await mkdir(folder, { mode: 0o711 });
@@ -105,7 +75,7 @@ export async function prepareRootfs(
     manifest: image.manifestDigest,
     chain: image.chain,
     ...(options.owners === undefined ? {} : { owners: options.owners }),
-    userXattr: !store.privileged,
+    userXattr: store.userXattr,
   };
   try {
     await writeWhole(join(folder, 'rootfs.json'), JSON.stringify(record), store.path('tmp'));
@@ -121,7 +91,7 @@ export async function prepareRootfs(
     if (image.name !== undefined) await store.touch(image.name);
     return record;
   } catch (error) {
-    await rm(folder, { recursive: true, force: true });
+    await removeTree(folder);
     throw explainDisk(error, store.root);
   }
 }
@@ -270,6 +240,28 @@ function mountOverlay(plan: Extract<RootfsPlan, { kind: 'overlay' }>): void {
   }
 }
 
+/**
+ * Prepares and mounts a root; where its overlay cannot be mounted after all (a file system or a kernel without id-mapped mounts), as a copy.
+ *
+ * @throws RootfsError LayerError ImageStoreError; nothing stays
+ */
+export async function createRootfs(
+  store: ImageStore,
+  image: StoredImage,
+  id: string,
+  options: PrepareOptions = {},
+): Promise<{ readonly record: RootfsRecord; readonly root: string }> {
+  const record = await prepareRootfs(store, image, id, options);
+  try {
+    return { record, root: await mountRootfs(rootfsPlan(store, record)) };
+  } catch (error) {
+    await removeRootfs(store, id);
+    if (record.kind === 'copy' || options.kind === 'overlay') throw error;
+    const copy = await prepareRootfs(store, image, id, { ...options, kind: 'copy' });
+    return { record: copy, root: await mountRootfs(rootfsPlan(store, copy)) };
+  }
+}
+
 /** Unmounts a root, however often it was mounted; not mounted is fine. @throws RootfsError */
 export function unmountRootfs(plan: RootfsPlan): void {
   if (plan.kind === 'copy') return;
@@ -293,12 +285,11 @@ export async function removeRootfs(store: ImageStore, id: string): Promise<void>
   const record = await loadRootfs(store, id).catch(() => undefined);
   if (record === undefined) {
     // Killed before the record was whole: nothing was mounted yet.
-    await rm(folder, { recursive: true, force: true });
+    await removeTree(folder);
     return;
   }
   if (store.privileged) unmountRootfs(rootfsPlan(store, record));
   // The record goes last: until then the layers are in use.
-  for (const name of names)
-    if (name !== 'rootfs.json') await rm(join(folder, name), { recursive: true, force: true });
-  await rm(folder, { recursive: true, force: true });
+  for (const name of names) if (name !== 'rootfs.json') await removeTree(join(folder, name));
+  await removeTree(folder);
 }

@@ -3,8 +3,9 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, utimesSync, w
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
+import { gunzipSync, gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { dir, file, packedLayer, temporaryStore } from '../../../test/support/images.js';
+import { dir, file, layerTar, packedLayer, temporaryStore } from '../../../test/support/images.js';
 import { TestRegistry } from '../../../test/support/registry.js';
 import { pruneImages, removeImage } from './collect.js';
 import { digestOf, parseDigest } from './digest.js';
@@ -14,7 +15,7 @@ import { Lock } from './lock.js';
 import { MEDIA } from './manifest.js';
 import { type PullProgress, pullImage } from './pull.js';
 import { saveImages } from './save.js';
-import type { ImageStore } from './store.js';
+import { ImageStore } from './store.js';
 import { tarEnd, tarFile } from './tar-writer.js';
 
 const FAST = { retryMs: 1, environment: { HOME: '/nonexistent' } };
@@ -132,6 +133,42 @@ describe('pullImage', () => {
     expect(registry.headers.get(`/v2/app/blobs/${digest}`)?.range).toBe('bytes=20-');
     await pruneImages(store);
     expect(readdirSync(store.path('tmp'))).toEqual([]);
+  });
+});
+
+describe('trouble with the disk', () => {
+  it.runIf(process.getuid?.() === 0)(
+    'that is full leaves no half layer, and is said in a sentence',
+    async () => {
+      const small = join(held.folder, 'small');
+      mkdirSync(small);
+      expect(spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=70M', 'tmpfs', small]).status).toBe(0);
+      try {
+        const packed = gzipSync(layerTar([file('big', 'x'.repeat(3_000_000))]));
+        registry.addImage('big', 'latest', [{ packed, diffId: digestOf(gunzipSync(packed)) }]);
+        const full = ImageStore.open(join(small, 'root'));
+        // All but a little of what is held free is taken by somebody else.
+        writeFileSync(join(small, 'other'), Buffer.alloc(69 * 2 ** 20));
+        await expect(pullImage(full, `${registry.host}/big`, FAST)).rejects.toMatchObject({
+          message: expect.stringMatching(/room for|full/),
+        });
+        expect(readdirSync(full.path('layers'))).toEqual([]);
+        expect(readdirSync(full.path('tmp')).filter((name) => !name.endsWith('.partial'))).toEqual([]);
+        rmSync(join(small, 'other'));
+        await pullImage(full, `${registry.host}/big`, FAST);
+      } finally {
+        spawnSync('umount', ['-l', small]);
+      }
+    },
+  );
+
+  it('that has changed a blob: the blob goes, and the next pull brings it again', async () => {
+    await pull('app');
+    const path = store.blobPath(parseDigest(digestOf(APP.packed), ''));
+    rmSync(store.layerFolder(digestOf(`${BASE.diffId} ${APP.diffId}`)), { recursive: true });
+    writeFileSync(path, Buffer.alloc(100));
+    await expect(pull('app')).rejects.toMatchObject({ code: 'STORE_DAMAGED' });
+    await pull('app');
   });
 });
 

@@ -10,7 +10,7 @@
  *
  * Locks: whoever adds or uses holds `locks/store` shared; who removes holds it exclusively. A blob or a layer in the making has its own.
  */
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { access, readdir, readFile, rm, statfs, utimes } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { isAbsolute, join } from 'node:path';
@@ -69,9 +69,20 @@ export function defaultStoreRoot(
   );
 }
 
+/** user_namespaces(7): the initial one maps all ids to themselves. */
+function isInitialUserNamespace(): boolean {
+  try {
+    return /^\s*0\s+0\s+4294967295\s*$/.test(readFileSync('/proc/self/uid_map', 'utf8'));
+  } catch {
+    return true;
+  }
+}
+
 export class ImageStore {
-  /** Whether owners, devices and trusted attributes can be kept. */
+  /** Whether owners can be kept. */
   readonly privileged = process.geteuid?.() === 0;
+  /** Whether overlayfs' marks have to be `user.*`: only the host's root may write `trusted.*`. */
+  readonly userXattr = !this.privileged || !isInitialUserNamespace();
 
   private constructor(readonly root: string) {}
 
