@@ -137,10 +137,14 @@ describe('a cgroup on this machine', () => {
 
   it('finds a controller in cgroup v2 that no v1 hierarchy has', async (context) => {
     needs(context, 'cgroupV2Hugetlb');
+    const handed = `${readLayout().v2?.mountPoint}/cgroup.subtree_control`;
+    const before = readFileSync(handed, 'utf8');
     const cgroup = create({ resources: { hugepageLimits: [{ pageSize: '2MB', limit: 4 * 2 ** 20 }] } });
     expect(readFileSync(`${cgroup.unified}/hugetlb.2MB.max`, 'utf8')).toBe('4194304\n');
     expect(cgroup.stats().hugetlb['2MB']).toEqual({ usage: 0, max: 0, failcnt: 0 });
     await cgroup.remove();
+    // As it was: handing down is for all of the machine's cgroups.
+    if (!before.includes('hugetlb')) writeFileSync(handed, '-hugetlb');
   });
 
   it('takes a process that has one thread by its tasks files', async (context) => {
