@@ -5,6 +5,7 @@
  *     launcher FD            execute the plan that the descriptor holds
  *     launcher --check FD    say whether it is one: nothing is executed
  *     launcher --init CMD... be a container's init: start CMD, hand on signals, reap
+ *     launcher --pause       hold a pod's namespaces: reap, until SIGTERM or SIGINT
  *
  * The plan is copied and checked as a whole first: garbage ends with a sentence and status 125. The container must not be able to write
  * to the program that runs on the host (CVE-2019-5736), so the launcher runs from a sealed memfd, and moves itself into one if need be.
@@ -470,18 +471,35 @@ static void __attribute__((noreturn)) be_init(char **argv, char **envp)
 	leave(exit_status(supervise((int)child, 1)));
 }
 
+static void __attribute__((noreturn)) pause_until_told(void)
+{
+	const u64 all = ~0ULL;
+	int status;
+	prepare_signals(1);
+	for (;;) {
+		while (wait_for(-1, &status, WNOHANG) > 0)
+			;
+		long signal = sys(__NR_rt_sigtimedwait, &all, NULL, NULL, 8);
+		if (signal == SIGTERM || signal == SIGINT)
+			leave(0);
+	}
+}
+
 __attribute__((used)) void launcher_main(long *stack)
 {
 	long argc = stack[0];
 	char **argv = (char **)(stack + 1), **envp = argv + argc + 1;
+	int dashes = argc >= 4 && equal(argv[2], "--");
 	if (argc >= 3 && equal(argv[1], "--init"))
-		be_init(argv + 2, envp);
+		be_init(argv + 2 + dashes, envp);
+	if (argc == 2 && equal(argv[1], "--pause"))
+		pause_until_told();
 	if (argc == 3 && equal(argv[1], "--check")) {
 		read_plan(argv[2]);
 		leave(0);
 	}
 	if (argc != 2 || parse_number(argv[1]) < 0) {
-		COMPLAIN("usage: launcher FD | --check FD | --init COMMAND...");
+		COMPLAIN("usage: launcher FD | --check FD | --init COMMAND... | --pause");
 		leave(125);
 	}
 	fill_stdio();

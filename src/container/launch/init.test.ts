@@ -5,11 +5,15 @@ import { exitStatus, spawn, waitPid } from '../../sys/spawn.js';
 import { launcherPath } from './launcher-file.js';
 
 /** Starts `launcher --init` with its stdout in a pipe. */
-function init(argv: readonly string[], environment: readonly string[] = ['PATH=/no/such:/bin']) {
+function init(
+  argv: readonly string[],
+  environment: readonly string[] = ['PATH=/no/such:/bin'],
+  mode = '--init',
+) {
   const { reader, writer } = createPipe('stdout');
   const pid = spawn({
     path: launcherPath(),
-    argv: ['init', '--init', ...argv],
+    argv: ['init', mode, ...argv],
     environment,
     descriptors: new Map([
       [1, writer.fd],
@@ -73,3 +77,16 @@ test('an init holds less than 200 KB of memory', () => {
   expect(child.status()).toBe(129);
   expect(Number(peak)).toBeLessThan(200);
 });
+
+test.each(['SIGTERM', 'SIGINT'] as const)(
+  'a pause process stays until %s and leaves with status 0',
+  async (signal) => {
+    using child = init([], [], '--pause');
+    // It sleeps only where it waits for signals; before that they would end it as they end any program.
+    while (!/State:\s+S/.test(readFileSync(`/proc/${child.pid}/status`, 'utf8')))
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    process.kill(child.pid, 'SIGHUP');
+    process.kill(child.pid, signal);
+    expect(child.status()).toBe(0);
+  },
+);
