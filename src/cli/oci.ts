@@ -43,7 +43,7 @@ export async function runOci(program: string, line: readonly string[]): Promise<
   let log = new OciLog({ format: 'text', debug: false });
   let command: OciCommand | undefined;
   try {
-    const { values: global, args } = parseFlags(GLOBAL_FLAGS, line, { stopAfterArguments: 0 });
+    const { values: global, args } = parseFlags(GLOBAL_FLAGS, line, { stopAfterArguments: 1 });
     log = openLog(global);
     const [name, ...rest] = args;
     if (global.flag('version')) return print(versionText(program));
