@@ -59,6 +59,8 @@ export function named(value: number | bigint, text: string): Argument {
 export const FDCWD: Argument = named(AT.FDCWD, 'AT_FDCWD');
 export const NULL: Argument = named(0, 'NULL');
 
+const F_DUPFD_CLOEXEC = 1030;
+
 export class ProgramBuilder {
   readonly #steps: Step[] = [];
   /** One place for every answer: each is looked at before the next call. */
@@ -113,6 +115,11 @@ export class ProgramBuilder {
 
   close(name: Register): void {
     this.call('close a descriptor', 'close', [register(name)]);
+  }
+
+  /** A second descriptor of the same, closed on exec. */
+  duplicate(what: string, from: Argument, result: Register): void {
+    this.call(what, 'fcntl', [from, named(F_DUPFD_CLOEXEC, 'F_DUPFD_CLOEXEC'), 3], { result });
   }
 
   /** openat2(2) below a descriptor; the answer's descriptor closes on exec. */

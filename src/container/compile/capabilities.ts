@@ -88,9 +88,27 @@ export function keepCapabilities(program: ProgramBuilder): void {
   ]);
 }
 
-/** Permitted, effective, inheritable, then ambient. */
-export function setCapabilities(program: ProgramBuilder, sets: CapabilitySets): void {
-  const { permitted, effective, inheritable, ambient } = sets;
+function capset(
+  program: ProgramBuilder,
+  what: string,
+  { permitted, effective, inheritable }: CapabilitySets,
+): void {
+  const header = new Uint8Array(8);
+  new DataView(header.buffer).setUint32(0, CAPABILITY_VERSION, true);
+  const sets = new Uint8Array(24);
+  const view = new DataView(sets.buffer);
+  for (const half of [0, 1]) {
+    const part = (set: bigint) => Number((set >> BigInt(half * 32)) & 0xffff_ffffn);
+    view.setUint32(half * 12, part(effective), true);
+    view.setUint32(half * 12 + 4, part(permitted), true);
+    view.setUint32(half * 12 + 8, part(inheritable), true);
+  }
+  const text = `{effective: ${names(effective)}, permitted: ${names(permitted)}, inheritable: ${names(inheritable)}}`;
+  program.call(what, 'capset', [data({ bytes: header, text: '{version 3}' }), data({ bytes: sets, text })]);
+}
+
+/** Permitted, effective, inheritable, then ambient. What is `kept` on top goes with {@link dropTo}. */
+export function setCapabilities(program: ProgramBuilder, sets: CapabilitySets, kept = 0n): void {
   program.call('forget to keep capabilities', 'prctl', [
     named(PR.SET_KEEPCAPS, 'PR_SET_KEEPCAPS'),
     0,
@@ -98,23 +116,11 @@ export function setCapabilities(program: ProgramBuilder, sets: CapabilitySets): 
     0,
     0,
   ]);
-  const header = new Uint8Array(8);
-  new DataView(header.buffer).setUint32(0, CAPABILITY_VERSION, true);
-  const sets32 = new Uint8Array(24);
-  const view = new DataView(sets32.buffer);
-  for (const half of [0, 1]) {
-    const part = (set: bigint) => Number((set >> BigInt(half * 32)) & 0xffff_ffffn);
-    view.setUint32(half * 12, part(effective), true);
-    view.setUint32(half * 12 + 4, part(permitted), true);
-    view.setUint32(half * 12 + 8, part(inheritable), true);
-  }
-  program.call('set the capabilities', 'capset', [
-    data({ bytes: header, text: '{version 3}' }),
-    data({
-      bytes: sets32,
-      text: `{effective: ${names(effective)}, permitted: ${names(permitted)}, inheritable: ${names(inheritable)}}`,
-    }),
-  ]);
+  capset(program, 'set the capabilities', {
+    ...sets,
+    permitted: sets.permitted | kept,
+    effective: sets.effective | kept,
+  });
   const option = named(PR.CAP_AMBIENT, 'PR_CAP_AMBIENT');
   program.call('empty the ambient set', 'prctl', [
     option,
@@ -123,8 +129,8 @@ export function setCapabilities(program: ProgramBuilder, sets: CapabilitySets): 
     0,
     0,
   ]);
-  for (let number = 0; ambient >> BigInt(number) !== 0n; number++) {
-    if (((ambient >> BigInt(number)) & 1n) === 0n) continue;
+  for (let number = 0; sets.ambient >> BigInt(number) !== 0n; number++) {
+    if (((sets.ambient >> BigInt(number)) & 1n) === 0n) continue;
     const name = CAPABILITIES[number] ?? `cap_${number}`;
     program.call(`raise ${name} in the ambient set`, 'prctl', [
       option,
@@ -134,4 +140,9 @@ export function setCapabilities(program: ProgramBuilder, sets: CapabilitySets): 
       0,
     ]);
   }
+}
+
+/** Gives up what was kept. */
+export function dropTo(program: ProgramBuilder, sets: CapabilitySets): void {
+  capset(program, 'drop the last capabilities', sets);
 }

@@ -92,7 +92,7 @@ function mountAllHierarchies(
   refuseProc(init, path);
   attachTree(init, what, 'tree', 'target');
   init.close('target');
-  init.call('keep the tmpfs', 'dup', [register('tree')], { result: 'cgroup-tmpfs' });
+  init.duplicate('keep the tmpfs', register('tree'), 'cgroup-tmpfs');
   init.close('tree');
   for (const hierarchy of hierarchies) {
     const folder = `${path}/${hierarchy.name}`;
@@ -121,7 +121,7 @@ function mountAllHierarchies(
     setAttributes(init, `make ${path} read-only`, 'cgroup-tmpfs', {
       set: { value: MOUNT_ATTR.RDONLY, text: 'MOUNT_ATTR_RDONLY' },
     });
-  init.call('take the tmpfs', 'dup', [register('cgroup-tmpfs')], { result: 'tree' });
+  init.duplicate('take the tmpfs', register('cgroup-tmpfs'), 'tree');
   finishTree(init, path, options);
   init.close('tree');
   init.close('cgroup-tmpfs');

@@ -59,6 +59,7 @@ import {
 import { bindRoot, enterRoot, isolateMounts, makeRootReadonly, openRoot } from './rootfs.js';
 import { fillPid, installSeccomp, markedState, openListener, stateWithPid } from './seccomp.js';
 import { openSources, type Sources } from './sources.js';
+import { replaceNull } from './streams.js';
 import { writeSysctls } from './sysctl.js';
 import { PEER, TAG } from './tags.js';
 import { descriptorPath } from './trees.js';
@@ -250,9 +251,9 @@ function runInit(init: ProgramBuilder, creation: Creation, parent: string): void
 
   writeSysctls(init, spec, namespaces);
   setScheduling(init, process, spec.linux);
+  // procfs is needed to open the fifo with, and for nothing else from here on.
   const kept = [
-    'proc',
-    ...(context.execFifo === undefined ? [] : ['fifo']),
+    ...(context.execFifo === undefined ? [] : ['proc', 'fifo']),
     ...(context.seccomp?.listener === undefined ? [] : ['listener']),
   ];
   keepDescriptors(init, kept, context.control);
@@ -288,7 +289,10 @@ function buildRoot(init: ProgramBuilder, creation: Creation): void {
     init.call('go to the root', 'fchdir', [register('root')]);
     runHooks(init, 'createContainer', hooks?.createContainer, stateFor(init, creation, 'creating'));
   }
-  if (spec.process !== undefined) setUpConsole(init, spec.process, 'root', mounts);
+  if (spec.process !== undefined) {
+    setUpConsole(init, spec.process, 'root', mounts);
+    if (spec.process.terminal !== true) replaceNull(init, 'root');
+  }
   ensureWorkingDirectory(init, spec);
   if (!mounts) return;
   makePathsReadonly(init, spec);
@@ -329,11 +333,17 @@ function becomeProgram(init: ProgramBuilder, creation: Creation): void {
   const late = process !== undefined && seccompComesLast(process) && seccomp?.listener === undefined;
   if (process !== undefined) {
     setNoNewPrivileges(init, process);
-    if (!seccompComesLast(process)) install();
     const sets = grantable(process.capabilities, host, namespaces.user, (message) => context.warn?.(message));
-    becomeUser(init, process, { sets, host, userNamespace: namespaces.user, setgroupsDenied });
-    checkProgram(init, process.args[0] ?? '', candidates);
-    if (seccompComesLast(process) && !late) install();
+    const keepAdmin = seccomp !== undefined && !seccompComesLast(process);
+    becomeUser(
+      init,
+      process,
+      { sets, host, userNamespace: namespaces.user, setgroupsDenied, keepAdmin },
+      () => {
+        checkProgram(init, process.args[0] ?? '', candidates);
+        if (!late) install();
+      },
+    );
   }
   init.add({ op: 'send', what: 'tell that the container is ready', tag: TAG.ready });
   if (context.execFifo !== undefined) waitForStart(init);
@@ -344,7 +354,6 @@ function becomeProgram(init: ProgramBuilder, creation: Creation): void {
   }
   runHooks(init, 'startContainer', spec.hooks?.startContainer, startState(init, creation), environment);
   if (context.execFifo !== undefined) init.close('start');
-  init.close('proc');
   if (late) install();
   execProgram(init, process, candidates, environment);
 }
@@ -364,5 +373,6 @@ function waitForStart(init: ProgramBuilder): void {
     { result: 'start', hint: 'The fifo must let the user of the container write: mode 0622.' },
   );
   init.close('fifo');
+  init.close('proc');
   init.write('answer start', 'start', '0');
 }

@@ -4,7 +4,13 @@
  */
 import type { OciProcess } from '../spec/types.js';
 import { data, NULL, named, type ProgramBuilder, register } from './builder.js';
-import { type CapabilitySets, dropBounding, keepCapabilities, setCapabilities } from './capabilities.js';
+import {
+  type CapabilitySets,
+  dropBounding,
+  dropTo,
+  keepCapabilities,
+  setCapabilities,
+} from './capabilities.js';
 import type { HostFacts } from './context.js';
 import { CompileError } from './errors.js';
 import { KEYCTL, makedev, PR, STAT } from './numbers.js';
@@ -89,12 +95,17 @@ export function setNoNewPrivileges(program: ProgramBuilder, process: OciProcess)
     ]);
 }
 
+const PATH_MAX = 4096;
+const CAP_SYS_ADMIN = 1n << 21n;
+
 export interface UserOptions {
   readonly sets: CapabilitySets;
   readonly host: HostFacts;
   readonly userNamespace: boolean;
   /** The user namespace denies setgroups(2). */
   readonly setgroupsDenied: boolean;
+  /** A seccomp filter follows that needs CAP_SYS_ADMIN: it is given up last. */
+  readonly keepAdmin: boolean;
 }
 
 /** The standard streams go to the user, who may want to open them again through /dev/stdout. Devices that all share do not. */
@@ -110,33 +121,45 @@ function giveStreams(program: ProgramBuilder, uid: number): void {
   }
 }
 
-/** Everything from the working directory to the capabilities. */
-export function becomeUser(program: ProgramBuilder, process: OciProcess, options: UserOptions): void {
-  const { sets, host, userNamespace, setgroupsDenied } = options;
+/** As root first: it may get to a directory where only the user may not. The user tries again where root was refused. */
+function enterWorkingDirectory(program: ProgramBuilder, cwd: string, last: boolean): void {
+  program.call(
+    `enter the working directory ${cwd}`,
+    'chdir',
+    [data(cwd)],
+    last ? {} : { allow: ['EACCES', 'EPERM'], result: 'entered' },
+  );
+  // Told by the kernel of the process, not by a path: whatever a link to /proc/self/fd has led to (CVE-2024-21626) is seen.
+  const check = () => {
+    const what = 'check the working directory';
+    const path = { bytes: new Uint8Array(PATH_MAX), text: '{path}' };
+    program.call(what, 'getcwd', [data(path), PATH_MAX], {
+      hint: 'process.cwd must be a directory inside of the root.',
+    });
+    program.expect('use a working directory outside of the root', path, 0, 1, 0x2f, 'EXDEV');
+  };
+  if (last) check();
+  else program.unless('negative', 'entered', 'not-entered', check);
+}
+
+/**
+ * Everything from the working directory to the capabilities.
+ * @param beforeLast runs as the user, with nothing left to do but to give up the last capabilities; CAP_SYS_ADMIN is still there when
+ *   `keepAdmin` is set, for a seccomp filter that needs it
+ */
+export function becomeUser(
+  program: ProgramBuilder,
+  process: OciProcess,
+  options: UserOptions,
+  beforeLast: () => void,
+): void {
+  const { sets, host, userNamespace, setgroupsDenied, keepAdmin } = options;
   const { uid, gid, additionalGids = [] } = process.user;
-  const { cwd } = process;
-  const enter = `enter the working directory ${cwd}`;
-  // As root first: it may see a directory that the user may be in, but not get to; else as the user, where only that one may.
-  program.call(enter, 'chdir', [data(cwd)], { allow: ['EACCES', 'EPERM'], result: 'entered' });
+  enterWorkingDirectory(program, process.cwd, false);
   dropBounding(program, sets, host, userNamespace);
   keepCapabilities(program);
   giveStreams(program, uid);
-  if (!setgroupsDenied) {
-    const bytes = new Uint8Array(additionalGids.length * 4);
-    const view = new DataView(bytes.buffer);
-    additionalGids.forEach((group, index) => {
-      view.setUint32(index * 4, group, true);
-    });
-    program.call(
-      'set the additional groups',
-      'setgroups',
-      [
-        additionalGids.length,
-        additionalGids.length === 0 ? NULL : data({ bytes, text: `{${additionalGids.join(', ')}}` }),
-      ],
-      { hint: 'In a user namespace every group of process.user.additionalGids must be mapped.' },
-    );
-  }
+  if (!setgroupsDenied) setGroups(program, additionalGids);
   program.call(`become group ${gid}`, 'setresgid', [gid, gid, gid], {
     hint: 'In a user namespace process.user.gid must be mapped.',
   });
@@ -145,11 +168,30 @@ export function becomeUser(program: ProgramBuilder, process: OciProcess, options
   });
   // The change of user may have made it readable again.
   setUndumpable(program);
-  program.unless('not-negative', 'entered', 'entered', () => program.call(enter, 'chdir', [data(cwd)]));
-  checkWorkingDirectory(program);
-  setCapabilities(program, sets);
   const umask = process.user.umask ?? 0o022;
   program.call('set the umask', 'umask', [named(umask, `0${umask.toString(8)}`)]);
+  const admin = keepAdmin ? CAP_SYS_ADMIN : 0n;
+  setCapabilities(program, sets, admin);
+  program.unless('not-negative', 'entered', 'entered', () =>
+    enterWorkingDirectory(program, process.cwd, true),
+  );
+  beforeLast();
+  // Under the filter by now: one call, whose absence from a profile would be told.
+  if (keepAdmin) dropTo(program, sets);
+}
+
+function setGroups(program: ProgramBuilder, groups: readonly number[]): void {
+  const bytes = new Uint8Array(groups.length * 4);
+  const view = new DataView(bytes.buffer);
+  groups.forEach((group, index) => {
+    view.setUint32(index * 4, group, true);
+  });
+  program.call(
+    'set the additional groups',
+    'setgroups',
+    [groups.length, groups.length === 0 ? NULL : data({ bytes, text: `{${groups.join(', ')}}` })],
+    { hint: 'In a user namespace every group of process.user.additionalGids must be mapped.' },
+  );
 }
 
 /** No process of the container may trace this one or look into its descriptors while it still has some of the host's. */
@@ -172,16 +214,4 @@ export function setDumpable(program: ProgramBuilder): void {
     0,
     0,
   ]);
-}
-
-const PATH_MAX = 4096;
-
-/** A working directory outside of the root (a descriptor of the host's, reached through /proc/self/fd) is told as "(unreachable)". */
-function checkWorkingDirectory(program: ProgramBuilder): void {
-  const what = 'check the working directory';
-  const path = { bytes: new Uint8Array(PATH_MAX), text: '{path}' };
-  program.call(what, 'getcwd', [data(path), PATH_MAX], {
-    hint: 'process.cwd must be a directory inside of the root.',
-  });
-  program.expect('use a working directory outside of the root', path, 0, 1, 0x2f, 'EXDEV');
 }

@@ -30,6 +30,7 @@ import {
   keepDescriptors,
 } from './program.js';
 import { installSeccomp, markedState, openListener } from './seccomp.js';
+import { replaceNull } from './streams.js';
 import { PEER, TAG } from './tags.js';
 
 /** What of the container further processes share. */
@@ -153,6 +154,7 @@ function runExec(
     exec.call("make it this process's root", 'chroot', [data('.')]);
   }
   setUpConsole(exec, process, undefined, false);
+  if (process.terminal !== true) replaceNull(exec, undefined);
   setScheduling(exec, process, shared.linux);
   const kept = seccomp?.listener === undefined ? [] : ['listener'];
   keepDescriptors(exec, kept, context.control);
@@ -174,10 +176,12 @@ function runExec(
   const environment = environmentOf(process, context.environment ?? [], context.home);
   const candidates = candidatesOf(process.args[0] ?? '', environment);
   setNoNewPrivileges(exec, process);
-  if (!seccompComesLast(process)) install();
   const sets = grantable(process.capabilities, host, user, (message) => context.warn?.(message));
-  becomeUser(exec, process, { sets, host, userNamespace: user, setgroupsDenied });
-  checkProgram(exec, process.args[0] ?? '', candidates);
+  const keepAdmin = seccomp !== undefined && !seccompComesLast(process);
+  becomeUser(exec, process, { sets, host, userNamespace: user, setgroupsDenied, keepAdmin }, () => {
+    checkProgram(exec, process.args[0] ?? '', candidates);
+    if (!seccompComesLast(process)) install();
+  });
   exec.add({ op: 'send', what: 'tell that the process is ready', tag: TAG.ready });
   if (seccompComesLast(process)) install();
   execProgram(exec, process, candidates, environment);

@@ -244,7 +244,10 @@ function mountKernelView(
   options: MountOptions,
 ): void {
   const what = `mount ${filesystem.type} at ${path}`;
-  const bindable = filesystem.type === 'sysfs' && at.namespaces.user && !at.namespaces.created.has('network');
+  const bindable =
+    filesystem.type === 'sysfs' &&
+    (at.namespaces.user || at.context.host.userNamespace === true) &&
+    !at.namespaces.created.has('network');
   makeFilesystem(init, what, filesystem, 'tree', bindable ? ['EPERM'] : undefined);
   if (bindable) {
     init.unless('not-negative', 'tree', 'own-sysfs', () => {
@@ -259,7 +262,7 @@ function mountKernelView(
   init.close('target');
   finishTree(init, path, options);
   if (filesystem.type === 'proc' && path === '/proc') {
-    init.call('keep /proc', 'dup', [register('tree')], { result: CONTAINER_PROC });
+    init.duplicate('keep /proc', register('tree'), CONTAINER_PROC);
   }
   init.close('tree');
 }
@@ -300,7 +303,7 @@ function remount(init: ProgramBuilder, path: string, options: MountOptions): voi
     reconfigure(init, what, [...options.superblock, ...options.data]);
   const { set, clear } = options.attributes;
   if ((set | clear) !== 0) setAttributes(init, what, 'target', attributesOf(set, clear));
-  init.call('keep the mount', 'dup', [register('target')], { result: 'tree' });
+  init.duplicate('keep the mount', register('target'), 'tree');
   finishTree(init, path, options);
   init.close('tree');
   init.close('target');

@@ -17,7 +17,6 @@ import { cloneTree, setAttributes } from './trees.js';
 /** Counted from the control socket's: above every descriptor that a plan otherwise opens, below any usual limit. */
 export const FIRST_SOURCE = 100;
 
-const F_DUPFD_CLOEXEC = 1030;
 const SIGKILL = 9;
 /** Waits for children whatever their signal. */
 const __WALL = 0x4000_0000;
@@ -162,10 +161,5 @@ function holdMappings(
 
 /** A copy of the descriptor at which the launcher kept a source. */
 export function takeSource(init: ProgramBuilder, path: string, descriptor: number, result: string): void {
-  init.call(
-    `take ${path} from the launcher`,
-    'fcntl',
-    [descriptor, named(F_DUPFD_CLOEXEC, 'F_DUPFD_CLOEXEC'), 3],
-    { result },
-  );
+  init.duplicate(`take ${path} from the launcher`, descriptor, result);
 }
