@@ -115,6 +115,42 @@ describe('tvmm image', () => {
     expect(readdirSync(join(folder, 'root/tmp'))).toEqual([]);
   });
 
+  it('lets several processes share the work of one pull', async () => {
+    const big = packedLayer([file('shared', 'y'.repeat(1_000_000))]);
+    registry.addImage('shared', 'latest', [big]);
+    registry.requests.length = 0;
+    const outcomes = await Promise.all([1, 2, 3].map(() => image('pull', `${registry.host}/shared`)));
+    expect(outcomes.map(({ status }) => status)).toEqual([0, 0, 0]);
+    expect(new Set(outcomes.map(({ stdout }) => stdout)).size).toBe(1);
+    const path = `GET /v2/shared/blobs/${registry.addBlob(big.packed).digest}`;
+    expect(registry.requests.filter((request) => request === path)).toHaveLength(1);
+  });
+
+  it('works on after being killed at any time', async () => {
+    const archive = join(folder, 'big.tar');
+    const entries = Array.from({ length: 3000 }, (_, i) => file(`f${i}`, 'z'.repeat(i)));
+    registry.addImage('files', 'latest', [packedLayer(entries)]);
+    expect((await image('pull', `${registry.host}/files`)).status).toBe(0);
+    expect((await image('save', `${registry.host}/files`, '-o', archive)).status).toBe(0);
+    const env = { ...environment(), TVMM_ROOT: join(folder, 'killed') };
+    let kills = 0;
+    for (const after of [150, 250, 350, 450, 600, 800]) {
+      const outcome = await tvmm(['image', 'load', archive], {
+        env,
+        started: (child) => void setTimeout(() => child.kill('SIGKILL'), after),
+      });
+      if (outcome.signal === 'SIGKILL') kills++;
+      expect((await tvmm(['image', 'prune', '--all'], { env })).status).toBe(0);
+      for (const left of ['tmp', 'layers', 'images']) {
+        if (existsSync(join(folder, 'killed', left)))
+          expect(readdirSync(join(folder, 'killed', left))).toEqual([]);
+      }
+    }
+    expect(kills).toBeGreaterThan(0);
+    const loaded = await tvmm(['image', 'load', archive], { env });
+    expect(loaded).toMatchObject({ status: 0, stdout: `${registry.host}/files:latest\n` });
+  });
+
   it('ends by the signal that stops it, without leftovers but what the next pull uses', async () => {
     registry.addImage('slow', 'latest', [packedLayer([file('slow')])]);
     const outcome = await new Promise<Awaited<ReturnType<typeof tvmm>>>((resolve, reject) => {

@@ -1,8 +1,9 @@
 /**
  * Whether a store can hold overlayfs layers and have overlays mounted over them: not on overlayfs itself (a container's own root), nor on
- * file systems without extended attributes. Found by trying, once per process and store.
+ * file systems without extended attributes. Found by trying; a yes is remembered in the store for this kernel and this disk.
  */
-import { mkdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { release } from 'node:os';
 import { join } from 'node:path';
 import { AT_FDCWD, byteString, lsetxattr, mknodat } from '../../sys/at.js';
 import { umount2 } from '../../sys/libc.js';
@@ -25,6 +26,16 @@ export function canOverlay(store: ImageStore): Promise<boolean> {
 }
 
 async function probe(store: ImageStore): Promise<boolean> {
+  const note = store.path('overlay');
+  // The trial takes as long as starting a container does.
+  const circumstances = `${release()} ${(await stat(store.root)).dev} ${store.privileged} ${store.userXattr}\n`;
+  if ((await readFile(note, 'utf8').catch(() => '')) === circumstances) return true;
+  const answer = await attempt(store);
+  if (answer) await writeFile(note, circumstances).catch(() => {});
+  return answer;
+}
+
+async function attempt(store: ImageStore): Promise<boolean> {
   const folder = store.path('tmp', temporaryName('probe'));
   const part = (name: string): string => join(folder, name);
   try {

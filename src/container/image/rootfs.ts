@@ -3,7 +3,7 @@
  * recorded first, so that the layers stay and a crash leaves nothing that cannot be removed by id. A failure leaves nothing.
  */
 import { createReadStream } from 'node:fs';
-import { chmod, chown, lstat, mkdir, readdir, readFile } from 'node:fs/promises';
+import { chmod, chown, lstat, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { O_DIRECTORY, O_PATH } from '../../sys/at.js';
 import { SystemError } from '../../sys/errors.js';
@@ -12,7 +12,7 @@ import { check, lastErrno, umount2 } from '../../sys/libc.js';
 import { mountFileSystem, mountIdmapped } from '../../sys/mount.js';
 import { parseDigest } from './digest.js';
 import { explainDisk, RootfsError } from './errors.js';
-import { removeTree, writeWhole } from './files.js';
+import { removeTree } from './files.js';
 import { JsonView } from './json.js';
 import { diffFolder, ensureLayer } from './layers.js';
 import { overlayOptions } from './overlay-options.js';
@@ -78,7 +78,8 @@ export async function prepareRootfs(
     userXattr: store.userXattr,
   };
   try {
-    await writeWhole(join(folder, 'rootfs.json'), JSON.stringify(record), store.path('tmp'));
+    // Not synced: whoever counts references waits for our lock, and after a power cut nobody uses the root.
+    await writeFile(join(folder, 'rootfs.json'), JSON.stringify(record));
     for (const name of kind === 'overlay' ? ['upper', 'work', 'root', 'lower', 'empty'] : ['root']) {
       await mkdir(join(folder, name), { mode: 0o755 });
     }
