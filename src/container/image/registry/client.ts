@@ -5,7 +5,7 @@
  */
 import { setTimeout } from 'node:timers/promises';
 import { type Digest, Digester, isDigest, verifyDigest } from '../digest.js';
-import { CredentialError, RegistryError } from '../errors.js';
+import { RegistryError } from '../errors.js';
 import { JsonView } from '../json.js';
 import { type Descriptor, MANIFEST_TYPES, MAX_MANIFEST } from '../manifest.js';
 import type { Reference } from '../reference.js';
@@ -13,6 +13,7 @@ import { type Challenge, parseChallenges } from './challenge.js';
 import { type Credentials, credentialsFor } from './credentials.js';
 import { HttpClient, type HttpResponse, quoted, readBody, shown } from './http.js';
 import { isLoopback } from './proxy.js';
+import { RetryLater, refusalOf } from './refusal.js';
 
 export interface RegistryOptions {
   /** false takes any certificate, and plain http where there is no TLS. */
@@ -37,7 +38,6 @@ export interface FetchedManifest {
 const MAX_TRIES = 5;
 const MAX_PAUSE_MS = 30_000;
 const MAX_TOKEN_ANSWER = 2 ** 20;
-const MAX_ERROR = 64 * 1024;
 /** Answers that may be others the next time. */
 const PASSING = new Set([408, 425, 429, 500, 502, 503, 504]);
 const NETWORK = new Set([
@@ -205,46 +205,12 @@ export class RegistryClient implements Disposable {
         response.body.destroy();
         continue;
       }
-      throw await this.#refusal(response);
+      throw await refusalOf(response, this.#reference);
     }
   }
 
   get #signal(): { signal?: AbortSignal } {
     return this.#options.signal === undefined ? {} : { signal: this.#options.signal };
-  }
-
-  async #refusal(response: HttpResponse): Promise<RegistryError | CredentialError> {
-    let detail = '';
-    try {
-      const body = await readBody(response, MAX_ERROR, 'the error');
-      const first = JsonView.parse(body, 'the error').member('errors').elements()[0];
-      const message = first?.member('message').optionalString() ?? first?.member('code').optionalString();
-      detail = message === undefined ? '' : `: ${quoted(message)}`;
-    } catch {
-      // Not every error comes as the specification says.
-    }
-    const { status } = response;
-    const { registry, repository, tag, digest } = this.#reference;
-    const name = `${registry}/${repository}`;
-    if (status === 401 || status === 403) {
-      return new CredentialError(`${registry} does not let you pull ${repository}${detail}`, {
-        code: 'REGISTRY_DENIED',
-        hint: 'Log in with a tool that writes ~/.docker/config.json or containers/auth.json, or check the name: registries often deny what they do not have.',
-      });
-    }
-    if (status === 404) {
-      return new RegistryError(
-        `${registry} has no ${repository}${tag === undefined ? '' : `:${tag}`}${digest === undefined ? '' : `@${digest}`}${detail}`,
-        {
-          code: 'IMAGE_NOT_FOUND',
-          status,
-        },
-      );
-    }
-    const sentence = `${name}: ${shown(response.url)} answers ${status}${detail}`;
-    const after = Number(response.headers['retry-after'] ?? 0);
-    if (after > 0) return new RetryLater(sentence, status, after * 1000);
-    return new RegistryError(sentence, { code: 'REGISTRY_ANSWER', status });
   }
 
   /** Finds out how the registry speaks, by the end-1 request of the specification. */
@@ -340,7 +306,7 @@ export class RegistryClient implements Disposable {
       const headers = credentials === undefined ? agent : { ...agent, authorization: basic(credentials) };
       response = await this.#http.send({ url, headers, ...this.#signal });
     }
-    if (response.status !== 200) throw await this.#refusal(response);
+    if (response.status !== 200) throw await refusalOf(response, this.#reference);
     const answer = JsonView.parse(
       await readBody(response, MAX_TOKEN_ANSWER, 'a token'),
       `the token of ${shown(url)}`,
@@ -351,15 +317,6 @@ export class RegistryClient implements Disposable {
       throw new RegistryError(`${shown(url)} gives no usable token`, { code: 'TOKEN_INVALID' });
     }
     return token;
-  }
-}
-
-/** The server says how long to wait. */
-class RetryLater extends RegistryError {
-  readonly afterMs: number;
-  constructor(message: string, status: number, afterMs: number) {
-    super(message, { code: 'REGISTRY_ANSWER', status });
-    this.afterMs = afterMs;
   }
 }
 
