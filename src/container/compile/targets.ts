@@ -80,7 +80,7 @@ export function ensurePlainTarget(init: ProgramBuilder, path: string): void {
   const parent = posix.dirname(path);
   const name = posix.basename(path);
   const what = `make the mount point ${path}`;
-  const hint = `${path} in the root must be a plain directory, not a link.`;
+  const hint = `${path} in the root must be a plain directory, not a link; if it is missing, the container's root must be able to make it.`;
   if (parent !== '/') {
     init.add({
       op: 'ensure',
@@ -92,12 +92,12 @@ export function ensurePlainTarget(init: ProgramBuilder, path: string): void {
       result: 'parent',
     });
     init.call(what, 'mkdirat', [register('parent'), data(name), named(0o755, '0755')], {
-      allow: ['EEXIST', 'EROFS', 'EACCES'],
+      allow: ['EEXIST'],
     });
     init.close('parent');
   } else {
     init.call(what, 'mkdirat', [register('root'), data(name), named(0o755, '0755')], {
-      allow: ['EEXIST', 'EROFS', 'EACCES'],
+      allow: ['EEXIST'],
     });
   }
   init.openAt2(what, register('root'), path.slice(1), ['PATH', 'DIRECTORY'], NO_LINKS, {
