@@ -124,14 +124,12 @@ async function bundlePrograms() {
     });
     for (const path of Object.keys(result.metafile.outputs)) made.add(basename(path));
   }
-  const scripts = Object.fromEntries(
-    Object.entries(SCRIPTS).filter(([name]) => only === undefined || only.includes(name)),
-  );
+  const wanted = (name) => only === undefined || only.includes(name);
+  const entries = Object.entries(SCRIPTS).filter(([name]) => wanted(name));
   // Caches of another build: V8 would notice most of them, by their length.
   rmSync('dist/code-cache', { recursive: true, force: true });
-  await build({
+  const script = {
     ...common,
-    entryPoints: scripts,
     outdir: 'dist',
     format: 'cjs',
     outExtension: { '.js': '.cjs' },
@@ -139,6 +137,16 @@ async function bundlePrograms() {
     plugins: [lazyChildProcess],
     define: { 'import.meta.url': '__moduleUrl' },
     banner: { js: "const __moduleUrl = require('node:url').pathToFileURL(__filename).href;" },
+  };
+  await build({
+    ...script,
+    entryPoints: Object.fromEntries(entries.filter(([name]) => name !== 'oci-main')),
+  });
+  // A script that comes out of V8's code cache cannot import(): this one needs nothing but what require() gives.
+  await build({
+    ...script,
+    entryPoints: Object.fromEntries(entries.filter(([name]) => name === 'oci-main')),
+    supported: { 'dynamic-import': false },
   });
   for (const name of readdirSync('dist')) {
     if (only === undefined && /-[A-Z0-9]{8}\.js(\.map)?$/.test(name) && !made.has(name))

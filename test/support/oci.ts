@@ -1,0 +1,181 @@
+/**
+ * `tvmm-oci` as clients start it, on bundles made of a static busybox. Each test has a root folder, a state folder and cgroups of its own, so
+ * that what is left behind can be told from what others leave.
+ */
+import { spawn } from 'node:child_process';
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { packageRoot } from 'tvmm';
+import { ensureBusybox } from '../../src/guest/busybox.js';
+
+const PROGRAM = join(packageRoot(), 'dist/oci.cjs');
+const APPLETS =
+  'sh true false sleep ls cat echo id ps mount umount hostname env touch stat tty stty grep kill chmod mkdir head sed dd ulimit mknod readlink'.split(
+    ' ',
+  );
+
+export interface OciOutcome {
+  status: number | null;
+  stdout: string;
+  stderr: string;
+}
+
+/** config.json, as loosely typed as tests need it. */
+// biome-ignore lint/suspicious/noExplicitAny: tests change any member, wrongly typed ones included
+export type Config = any;
+
+export class OciTest {
+  readonly folder: string;
+  readonly state: string;
+  /** Distinguishes this test's cgroups. */
+  readonly name: string;
+  #bundles = 0;
+
+  constructor() {
+    this.folder = mkdtempSync(join(tmpdir(), 'tvmm-oci-'));
+    this.state = join(this.folder, 'state');
+    this.name = basename(this.folder);
+    // Users of user namespaces must reach the root file systems.
+    chmodSync(this.folder, 0o711);
+  }
+
+  /** A bundle whose program is `sh -c script`. */
+  async bundle(script: string, change: (config: Config) => void = () => {}): Promise<string> {
+    this.#bundles++;
+    const bundle = join(this.folder, `bundle-${this.#bundles}`);
+    const bin = join(bundle, 'rootfs/bin');
+    mkdirSync(bin, { recursive: true });
+    for (const folder of ['proc', 'sys', 'dev', 'tmp', 'etc', 'run'])
+      mkdirSync(join(bundle, 'rootfs', folder));
+    chmodSync(join(bundle, 'rootfs/tmp'), 0o1777);
+    copyFileSync(await ensureBusybox(), join(bin, 'busybox'));
+    chmodSync(join(bin, 'busybox'), 0o755);
+    for (const applet of APPLETS) symlinkSync('busybox', join(bin, applet));
+    const { status, stderr } = await this.oci(['spec', '--bundle', bundle]);
+    if (status !== 0) throw new Error(stderr);
+    const config: Config = JSON.parse(readFileSync(join(bundle, 'config.json'), 'utf8'));
+    config.process.terminal = false;
+    config.process.args = ['/bin/sh', '-c', script];
+    config.linux.cgroupsPath = `/${this.name}/c${this.#bundles}`;
+    change(config);
+    writeFileSync(join(bundle, 'config.json'), JSON.stringify(config));
+    return bundle;
+  }
+
+  /** Runs `tvmm-oci`; `signal` ends it as a crash would. */
+  async oci(
+    args: readonly string[],
+    options: {
+      stdin?: string;
+      killAfterMs?: number;
+      cwd?: string;
+      env?: Record<string, string>;
+      stdio?: number[];
+    } = {},
+  ): Promise<OciOutcome> {
+    const env = { ...process.env, ...options.env };
+    delete env.NODE_EXTRA_CA_CERTS;
+    const child = spawn(process.execPath, [PROGRAM, '--root', this.state, ...args], {
+      cwd: options.cwd ?? this.folder,
+      env,
+      stdio: ['pipe', 'pipe', 'pipe', ...(options.stdio ?? [])],
+    });
+    const { stdin, stdout, stderr } = child;
+    if (stdin === null || stdout === null || stderr === null) throw new Error('no pipes');
+    const text = { stdout: '', stderr: '' };
+    stdout.on('data', (chunk) => {
+      text.stdout += String(chunk);
+    });
+    stderr.on('data', (chunk) => {
+      text.stderr += String(chunk);
+    });
+    stdin.on('error', () => {});
+    stdin.end(options.stdin ?? '');
+    const timer =
+      options.killAfterMs === undefined
+        ? undefined
+        : setTimeout(() => child.kill('SIGKILL'), options.killAfterMs);
+    const status = await new Promise<number | null>((done) => child.once('exit', (code) => done(code)));
+    clearTimeout(timer);
+    // A container that lives on holds our pipes: what is there now is all that is waited for.
+    await new Promise((done) => setTimeout(done, 20));
+    for (const stream of [stdout, stderr]) stream.destroy();
+    return { status, ...text };
+  }
+
+  /** Runs `tvmm-oci`, which must succeed. @returns what it printed */
+  async ok(...args: string[]): Promise<string> {
+    const { status, stdout, stderr } = await this.oci(args);
+    if (status !== 0) throw new Error(`tvmm-oci ${args.join(' ')}: status ${status}: ${stderr}${stdout}`);
+    return stdout;
+  }
+
+  async status(id: string): Promise<string> {
+    return JSON.parse(await this.ok('state', id)).status;
+  }
+
+  /** Waits until a container has stopped. */
+  async stopped(id: string): Promise<void> {
+    for (let tries = 0; tries < 200; tries++) {
+      if ((await this.status(id)) === 'stopped') return;
+      await new Promise((done) => setTimeout(done, 50));
+    }
+    throw new Error(`${id} does not stop`);
+  }
+
+  /** What this test's containers have left: state folders, cgroups, mounts, processes. */
+  left(): string[] {
+    return [
+      ...(existsSync(this.state) ? readdirSync(this.state) : []),
+      ...cgroups(this.name),
+      ...readFileSync('/proc/self/mountinfo', 'utf8')
+        .split('\n')
+        .filter((line) => line.includes(this.name)),
+      ...processes(this.name),
+    ];
+  }
+
+  async end(): Promise<void> {
+    for (const id of existsSync(this.state) ? readdirSync(this.state) : [])
+      await this.oci(['delete', '--force', id]);
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
+
+/** Folders of that name in every hierarchy. */
+function cgroups(name: string): string[] {
+  const mounts = readFileSync('/proc/self/mountinfo', 'utf8')
+    .split('\n')
+    .flatMap((line) => (/ - cgroup2? /.test(line) ? [line.split(' ')[4] ?? ''] : []));
+  return mounts.map((mount) => join(mount, name)).filter((path) => existsSync(path));
+}
+
+/** Processes whose root or working directory is below the test's folder, or whose command line names it. */
+function processes(name: string): string[] {
+  return readdirSync('/proc').flatMap((pid) => {
+    if (!/^\d+$/.test(pid) || Number(pid) === process.pid) return [];
+    try {
+      const cgroup = readFileSync(`/proc/${pid}/cgroup`, 'utf8');
+      const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8');
+      // A zombie is its parent's to reap: outside of a test that is the machine's init.
+      if (/\) Z /.test(readFileSync(`/proc/${pid}/stat`, 'latin1'))) return [];
+      return cgroup.includes(name) || command.includes(name)
+        ? [`${pid} ${command.replaceAll('\0', ' ')}`]
+        : [];
+    } catch {
+      return [];
+    }
+  });
+}
