@@ -26,15 +26,23 @@ export function bits(
 type Open = keyof typeof O;
 type Resolve = keyof typeof RESOLVE;
 
+/** Kept for the process's life: there are few different ones, and a plan holds each once. Nobody writes to them. */
+const hows = new Map<string, Struct>();
+
 /** struct open_how (linux/openat2.h). */
 export function openHow(flags: readonly Open[], resolve: readonly Resolve[]): Struct {
-  const bytes = new Uint8Array(24);
-  const view = new DataView(bytes.buffer);
   const how = bits('O_', O, ...flags, 'CLOEXEC');
   const limit = bits('RESOLVE_', RESOLVE, ...resolve);
-  view.setBigUint64(0, BigInt(how.value), true);
-  view.setBigUint64(16, BigInt(limit.value), true);
-  return { bytes, text: `{flags: ${how.text}, resolve: ${limit.text}}` };
+  const text = `{flags: ${how.text}, resolve: ${limit.text}}`;
+  const known = hows.get(text);
+  if (known !== undefined) return known;
+  const bytes = new Uint8Array(24);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(0, how.value, true);
+  view.setUint32(16, limit.value, true);
+  const made = { bytes, text };
+  hows.set(text, made);
+  return made;
 }
 
 export const OPEN_HOW_SIZE = 24;

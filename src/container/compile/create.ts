@@ -4,6 +4,7 @@
  * namespace with clocks of its own needs a parent inside of the new user namespace, and `maps-N`, which hold mappings of mounts.
  */
 import type { Plan, Struct } from '../plan/plan.js';
+import { parseMountOptions } from '../spec/mount-options.js';
 import { OCI_VERSION, type OciSpec } from '../spec/types.js';
 import { data, named, ProgramBuilder, register } from './builder.js';
 import { grantable } from './capabilities.js';
@@ -143,8 +144,29 @@ function check(spec: OciSpec, context: CreateContext): void {
   }
   if (context.host.rootless && Object.keys(spec.linux?.netDevices ?? {}).length > 0)
     throw new CompileError('linux.netDevices', 'moves devices of the host, which only root may do');
+  warnOfWhatIsIgnored(spec, context);
   if (spec.linux?.mountLabel !== undefined && !context.host.selinux)
     context.warn?.('linux.mountLabel is ignored: this machine has no SELinux');
+}
+
+/** What other runtimes ignore without a word, and some clients therefore ask for. */
+function warnOfWhatIsIgnored(
+  { mounts = [], root, linux = {} }: OciSpec,
+  { warn = () => {} }: CreateContext,
+): void {
+  for (const [index, { options = [] }] of mounts.entries()) {
+    const { bind, data } = parseMountOptions(options);
+    if (bind !== undefined && data.length > 0)
+      warn(`mounts[${index}].options: ${data.join(',')} is ignored: it means nothing to a bind mount`);
+  }
+  if (linux.namespaces?.some(({ type }) => type === 'mount') === true) return;
+  for (const [name, present] of [
+    ['mounts', mounts.length > 0],
+    ['root.readonly', root.readonly === true],
+    ['linux.maskedPaths', (linux.maskedPaths ?? []).length > 0],
+    ['linux.readonlyPaths', (linux.readonlyPaths ?? []).length > 0],
+  ] as const)
+    if (present) warn(`${name} is ignored: without a mount namespace it would change the host's mounts`);
 }
 
 /** Up to the clone: everything that must be opened while this is still the caller's world. */

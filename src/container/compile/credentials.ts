@@ -2,6 +2,7 @@
  * The last privileges go (config.md, "Linux Process", "POSIX-platform User"): labels of security modules, no_new_privs, groups, user, working
  * directory, capabilities, umask. The order is the kernel's: each step still has the right that it needs, and none outlives its use.
  */
+import type { Struct } from '../plan/plan.js';
 import type { OciProcess } from '../spec/types.js';
 import { data, NULL, named, type ProgramBuilder, register } from './builder.js';
 import {
@@ -122,7 +123,7 @@ function giveStreams(program: ProgramBuilder, uid: number): void {
 }
 
 /** As root first: it may get to a directory where only the user may not. The user tries again where root was refused. */
-function enterWorkingDirectory(program: ProgramBuilder, cwd: string, last: boolean): void {
+function enterWorkingDirectory(program: ProgramBuilder, cwd: string, path: Struct, last: boolean): void {
   program.call(
     `enter the working directory ${cwd}`,
     'chdir',
@@ -132,7 +133,6 @@ function enterWorkingDirectory(program: ProgramBuilder, cwd: string, last: boole
   // Told by the kernel of the process, not by a path: whatever a link to /proc/self/fd has led to (CVE-2024-21626) is seen.
   const check = () => {
     const what = 'check the working directory';
-    const path = { bytes: new Uint8Array(PATH_MAX), text: '{path}' };
     program.call(what, 'getcwd', [data(path), PATH_MAX], {
       hint: 'process.cwd must be a directory inside of the root.',
     });
@@ -155,7 +155,8 @@ export function becomeUser(
 ): void {
   const { sets, host, userNamespace, setgroupsDenied, keepAdmin } = options;
   const { uid, gid, additionalGids = [] } = process.user;
-  enterWorkingDirectory(program, process.cwd, false);
+  const path = { bytes: new Uint8Array(PATH_MAX), text: '{path}' };
+  enterWorkingDirectory(program, process.cwd, path, false);
   dropBounding(program, sets, host, userNamespace);
   keepCapabilities(program);
   giveStreams(program, uid);
@@ -173,7 +174,7 @@ export function becomeUser(
   const admin = keepAdmin ? CAP_SYS_ADMIN : 0n;
   setCapabilities(program, sets, admin);
   program.unless('not-negative', 'entered', 'entered', () =>
-    enterWorkingDirectory(program, process.cwd, true),
+    enterWorkingDirectory(program, process.cwd, path, true),
   );
   beforeLast();
   // Under the filter by now: one call, whose absence from a profile would be told.

@@ -93,11 +93,13 @@ export function ensurePlainTarget(init: ProgramBuilder, path: string): void {
     });
     init.call(what, 'mkdirat', [register('parent'), data(name), named(0o755, '0755')], {
       allow: ['EEXIST'],
+      hint,
     });
     init.close('parent');
   } else {
     init.call(what, 'mkdirat', [register('root'), data(name), named(0o755, '0755')], {
       allow: ['EEXIST'],
+      hint,
     });
   }
   init.openAt2(what, register('root'), path.slice(1), ['PATH', 'DIRECTORY'], NO_LINKS, {
