@@ -3,6 +3,7 @@
  * an OCI config.json (src/container/plan); this is all of tvmm that ever runs between the engine and the container's first program.
  *
  *     launcher FD            execute the plan that the descriptor holds
+ *     launcher --client N FD the same in the place of client.c, which is connected with the resident engine at descriptor N
  *     launcher --check FD    say whether it is one: nothing is executed
  *     launcher --init CMD... be a container's init: start CMD, hand on signals, reap
  *     launcher --pause       hold a pod's namespaces: reap, until SIGTERM or SIGINT
@@ -254,7 +255,7 @@ static int step_supervise(const struct step *step)
 	int status = supervise((int)child, step->flags & 1);
 	if (self.control >= 0)
 		tell(self.control, MESSAGE_ENDED, (u8)step->number, status);
-	leave(exit_status(status));
+	part(exit_status(status));
 }
 
 static int run_step(const struct step *step)
@@ -283,7 +284,7 @@ static int run_step(const struct step *step)
 	case OP_SUPERVISE:
 		return step_supervise(step);
 	case OP_EXIT:
-		leave((int)step->number);
+		part((int)step->number);
 	case OP_LOAD: {
 		u64 field = load(step) & step->args[1];
 		set_register(step->result, step->number ? field == step->args[2] : (i64)field);
@@ -314,7 +315,7 @@ static void __attribute__((noreturn)) run_program(u32 program)
 			fail_with(error, 0, 125);
 		i++;
 	}
-	leave(0);
+	part(0);
 }
 
 static void __attribute__((noreturn)) refuse(const char *what, long error)
@@ -355,7 +356,7 @@ static void prepare_self(int plan_fd)
 		self.registers[i] = -1;
 	for (int i = 0; i < MAX_PROGRAMS; i++)
 		self.channels[i] = -1;
-	self.control = self.parent = -1;
+	self.control = self.parent = self.connection = -1;
 	for (u32 i = 0; i < plan.header->inherited.count; i++) {
 		const struct inherited *inherited = &plan.inherited[i];
 		self.registers[inherited->reg] = inherited->fd;
@@ -368,6 +369,14 @@ static void prepare_self(int plan_fd)
 	sys(__NR_close_range, (long)last + 1, ~0U, 0);
 	if (self.control >= 0 && failed(sys(__NR_fcntl, self.control, F_SETFD, FD_CLOEXEC)))
 		damaged("its control socket is no open descriptor:", self.control);
+}
+
+static void become_client(int connection)
+{
+	self.connection = connection;
+	self.caller = sys(__NR_getpid);
+	if (failed(sys(__NR_fcntl, connection, F_SETFD, FD_CLOEXEC)))
+		damaged("the connection with the engine is no open descriptor:", connection);
 }
 
 /* Whoever started us may ignore signals (Node ignores SIGPIPE, nohup SIGHUP); the container begins with none ignored. */
@@ -498,15 +507,20 @@ __attribute__((used)) void launcher_main(long *stack)
 		read_plan(argv[2]);
 		leave(0);
 	}
-	if (argc != 2 || parse_number(argv[1]) < 0) {
+	int client = argc == 4 && equal(argv[1], "--client") && parse_number(argv[2]) >= 0;
+	if (client)
+		argv += 2;
+	if ((argc != 2 && !client) || parse_number(argv[1]) < 0) {
 		COMPLAIN("usage: launcher FD | --check FD | --init COMMAND... | --pause");
 		leave(125);
 	}
 	fill_stdio();
-	seal_self(argv, envp);
+	seal_self(client ? argv - 2 : argv, envp);
 	sys(__NR_prctl, PR_SET_NAME, "tvmm-launcher");
 	read_plan(argv[1]);
 	prepare_self((int)parse_number(argv[1]));
+	if (client)
+		become_client((int)parse_number(argv[0]));
 	prepare_signals(supervises());
 	run_program(0);
 }

@@ -3,6 +3,7 @@
  * there is no engine to hear them. A failure is told once, then the process takes the children that it cloned with it.
  */
 #pragma once
+#include "farewell.h"
 #include "plan.h"
 
 enum { MESSAGE_SENT = 1, MESSAGE_FAILED = 2, MESSAGE_ENDED = 3, MESSAGE_TEXT = 4, MESSAGE_ANSWER = 16 };
@@ -42,6 +43,9 @@ static struct {
 	/* The end of what a hook has printed. */
 	char output[240];
 	u32 output_length;
+	/* Where the resident engine has the last word, and the process that waits for it: the caller's own. */
+	int connection;
+	long caller;
 } self;
 
 static long send_message(int fd, const struct message *message)
@@ -110,13 +114,30 @@ static void report_failure(int error, i64 value)
 		tell_stderr(error, value);
 }
 
+/* Ends this process. The caller of a resident engine ends as that one says, once the launch has ended or gone on without it. */
+static void __attribute__((noreturn)) part(int status)
+{
+	struct answer answer;
+	if (self.program != 0 || self.connection < 0 || sys(__NR_getpid) != self.caller)
+		leave(status);
+	close_fd(self.control);
+	set_signal_mask(0);
+	if (read_whole(self.connection, &answer, sizeof answer) && answer.type == ANSWER_DONE) {
+		int last = print_answer(self.connection, &answer);
+		if (last >= 0)
+			leave(last);
+	}
+	COMPLAIN("the engine ended while this command was under way");
+	leave(status ? status : 1);
+}
+
 static void __attribute__((noreturn)) fail_with(int error, i64 value, int status)
 {
 	/* Nobody may be left to read it. */
 	set_handler(SIGPIPE, 1 /* SIG_IGN */);
 	report_failure(error, value);
 	end_children(0);
-	leave(status);
+	part(status);
 }
 
 static long tell(int fd, u8 type, u8 tag, i64 value)

@@ -24,6 +24,7 @@ typedef uint8_t u8;
 typedef uint16_t u16;
 typedef uint32_t u32;
 typedef uint64_t u64;
+typedef int32_t i32;
 typedef int64_t i64;
 
 #ifndef MFD_EXEC
@@ -77,7 +78,7 @@ static size_t length(const char *text)
 	return n;
 }
 
-static int equal(const char *a, const char *b)
+static inline int equal(const char *a, const char *b)
 {
 	while (*a && *a == *b)
 		a++, b++;
@@ -85,7 +86,7 @@ static int equal(const char *a, const char *b)
 }
 
 /* A number of decimal digits and nothing else; -1 for all other texts. */
-static i64 parse_number(const char *text)
+static inline i64 parse_number(const char *text)
 {
 	i64 value = 0;
 	if (!*text)
@@ -156,20 +157,20 @@ static void close_fd(int fd)
 		sys(__NR_close, fd);
 }
 
-static void sleep_ms(long ms)
+static inline void sleep_ms(long ms)
 {
 	struct timespec pause = {ms / 1000, ms % 1000 * 1000000};
 	sys(__NR_nanosleep, &pause, NULL);
 }
 
-static i64 now_ms(void)
+static inline i64 now_ms(void)
 {
 	struct timespec now;
 	sys(__NR_clock_gettime, 1 /* CLOCK_MONOTONIC */, &now);
 	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-static long wait_for(int pid, int *status, int options)
+static inline long wait_for(int pid, int *status, int options)
 {
 	long result;
 	do
@@ -179,7 +180,7 @@ static long wait_for(int pid, int *status, int options)
 }
 
 /* What exit statuses say of a wait status, as shells do. */
-static int exit_status(int status)
+static inline int exit_status(int status)
 {
 	return (status & 0x7f) == 0 ? status >> 8 & 0xff : 128 + (status & 0x7f);
 }
@@ -189,18 +190,18 @@ struct action {
 	u64 handler, flags, restorer, mask;
 };
 
-static void set_handler(int signal, u64 handler)
+static inline void set_handler(int signal, u64 handler)
 {
 	struct action action = {handler, 0, 0, 0};
 	sys(__NR_rt_sigaction, signal, &action, NULL, 8);
 }
 
-static void set_signal_mask(u64 mask)
+static inline void set_signal_mask(u64 mask)
 {
 	sys(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &mask, NULL, 8);
 }
 
-static int is_type(int fd, u32 type)
+static inline int is_type(int fd, u32 type)
 {
 	struct stat st;
 	return !failed(sys(__NR_fstat, fd, &st)) && (st.st_mode & S_IFMT) == type;
