@@ -3,6 +3,7 @@
  * that is asked for takes them all; the message that ends the program then stands on standard error as well.
  */
 import { closeSync, constants, openSync, writeSync } from 'node:fs';
+import { printError } from './oci-print.js';
 
 export type Level = 'debug' | 'info' | 'warning' | 'error';
 
@@ -10,18 +11,20 @@ export interface OciLogOptions {
   readonly file?: string;
   readonly format: 'text' | 'json';
   readonly debug: boolean;
+  /** Writes to standard error: this process's by default. */
+  readonly tell?: (text: string) => void;
 }
 
-const STDERR = 2;
-
 export class OciLog implements Disposable {
-  readonly #fd: number;
+  readonly #fd: number | undefined;
+  readonly #tell: (text: string) => void;
 
   /** @throws the errno of open(2) for the file */
   constructor(readonly options: OciLogOptions) {
+    this.#tell = options.tell ?? printError;
     this.#fd =
       options.file === undefined
-        ? STDERR
+        ? undefined
         : openSync(
             options.file,
             constants.O_CREAT | constants.O_WRONLY | constants.O_APPEND | constants.O_SYNC,
@@ -40,15 +43,17 @@ export class OciLog implements Disposable {
   /** The failure that ends the program. */
   fatal(message: string): void {
     this.#write('error', message);
-    if (this.#fd !== STDERR) put(STDERR, `${message}\n`);
+    if (this.#fd !== undefined) this.#tell(`${message}\n`);
   }
 
   #write(level: Level, message: string): void {
-    put(this.#fd, `${logLine(this.options.format, level, message, new Date())}\n`);
+    const line = `${logLine(this.options.format, level, message, new Date())}\n`;
+    if (this.#fd === undefined) this.#tell(line);
+    else put(this.#fd, line);
   }
 
   [Symbol.dispose](): void {
-    if (this.#fd !== STDERR) closeSync(this.#fd);
+    if (this.#fd !== undefined) closeSync(this.#fd);
   }
 }
 

@@ -21,3 +21,12 @@ export function print(text: string): number {
   }
   return 0;
 }
+
+/** Standard error. What cannot be told (a full disk, a reader that left) must not change what the command does. */
+export function printError(text: string): void {
+  try {
+    writeSync(2, text);
+  } catch {
+    // There is nowhere to tell it.
+  }
+}

@@ -10,7 +10,6 @@ import { features } from '../container/runtime/features.js';
 import type { ContainerState } from '../container/runtime/runtime.js';
 import { cgroupOf } from '../container/runtime/status.js';
 import { type OciAction, type OciCall, tvmmVersion } from './oci.js';
-import { print } from './oci-print.js';
 import { UsageError } from './usage-error.js';
 
 const DEFAULT_INTERVAL_MS = 5000;
@@ -52,24 +51,24 @@ function listTable(states: readonly ContainerState[]): string {
 }
 
 export const SHOW = {
-  state({ runtime, id }) {
-    return print(`${JSON.stringify(runtime.state(id), null, 2)}\n`);
+  state({ runtime, id, surroundings }) {
+    return surroundings.print(`${JSON.stringify(runtime.state(id), null, 2)}\n`);
   },
 
   list(call) {
     const states = call.runtime.list(({ id, error }) =>
-      process.stderr.write(
+      call.surroundings.tell(
         `load container ${id}: ${error instanceof Error ? error.message : String(error)}\n`,
       ),
     );
-    if (call.values.flag('quiet')) return print(states.map(({ id }) => `${id}\n`).join(''));
-    if (format(call) === 'table') return print(listTable(states));
-    return print(`${JSON.stringify(states.length === 0 ? null : states)}\n`);
+    if (call.values.flag('quiet')) return call.surroundings.print(states.map(({ id }) => `${id}\n`).join(''));
+    if (format(call) === 'table') return call.surroundings.print(listTable(states));
+    return call.surroundings.print(`${JSON.stringify(states.length === 0 ? null : states)}\n`);
   },
 
   ps(call) {
     const pids = call.runtime.pids(call.id);
-    if (format(call) === 'json') return print(`${JSON.stringify(pids)}\n`);
+    if (format(call) === 'json') return call.surroundings.print(`${JSON.stringify(pids)}\n`);
     const options = call.args.length > 1 ? call.args.slice(1) : ['-ef'];
     const { stdout, stderr, status, error } = spawnSync('ps', options, { encoding: 'utf8' });
     if (error !== undefined) throw new UsageError(`cannot run ps: ${error.message}`);
@@ -79,10 +78,10 @@ export const SHOW = {
     if (column < 0) throw new UsageError("couldn't find PID field in ps output");
     const wanted = new Set(pids.map(String));
     const shown = lines.filter((line) => wanted.has(line.trim().split(/\s+/)[column] ?? ''));
-    return print([title, ...shown].map((line) => `${line}\n`).join(''));
+    return call.surroundings.print([title, ...shown].map((line) => `${line}\n`).join(''));
   },
 
-  async events({ runtime, id, values, log }) {
+  async events({ runtime, id, values, log, surroundings: { print } }) {
     const interval = values.duration('interval') ?? DEFAULT_INTERVAL_MS;
     if (interval <= 0) throw new UsageError('duration interval must be greater than 0');
     if (runtime.status(id) === 'stopped')
@@ -103,8 +102,8 @@ export const SHOW = {
     }
   },
 
-  features() {
-    return print(`${JSON.stringify(features(tvmmVersion()), null, 4)}\n`);
+  features({ surroundings }) {
+    return surroundings.print(`${JSON.stringify(features(tvmmVersion()), null, 4)}\n`);
   },
 
   spec({ values }) {

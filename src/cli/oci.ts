@@ -12,12 +12,28 @@ import { exitNow } from '../sys/libc.js';
 import { packageRoot } from '../sys/package-root.js';
 import { type FlagValues, parseFlags } from './oci-flags.js';
 import { OciLog } from './oci-log.js';
-import { print } from './oci-print.js';
+import { print, printError } from './oci-print.js';
 import { findCommand, GLOBAL_FLAGS, type OciCommand } from './oci-table.js';
 import { UsageError } from './usage-error.js';
 
+/** What is a process's own, and another's where the resident engine runs a command for its caller. */
+export interface OciSurroundings {
+  /** The working directory. */
+  readonly cwd: string;
+  readonly variables: Readonly<Record<string, string | undefined>>;
+  /** The process that asks, where that is not this one. */
+  readonly caller?: number;
+  /** Standard output. @returns the exit status of a command that has only this to do */
+  print(text: string): number;
+  /** Standard error. */
+  tell(text: string): void;
+  /** What is done otherwise here. */
+  readonly actions?: Readonly<Record<string, OciAction>>;
+}
+
 /** What a command gets. */
 export interface OciCall {
+  readonly surroundings: OciSurroundings;
   readonly runtime: Runtime;
   readonly global: FlagValues;
   readonly values: FlagValues;
@@ -37,14 +53,20 @@ const EXIT_EXEC_FAILURE = 255;
  * Runs one command line.
  *
  * @param program its name in messages and help
+ * @param surroundings whose they are: this process's by default
  * @returns the exit status
  */
-export async function runOci(program: string, line: readonly string[]): Promise<number> {
-  let log = new OciLog({ format: 'text', debug: false });
+export async function runOci(
+  program: string,
+  line: readonly string[],
+  surroundings: OciSurroundings = OWN,
+): Promise<number> {
+  const { print, tell } = surroundings;
+  let log = new OciLog({ format: 'text', debug: false, tell });
   let command: OciCommand | undefined;
   try {
     const { values: global, args } = parseFlags(GLOBAL_FLAGS, line, { stopAfterArguments: 1 });
-    log = openLog(global);
+    log = openLog(global, surroundings);
     const [name, ...rest] = args;
     if (global.flag('version')) return print(versionText(program));
     if (name === undefined || name === 'help' || name === 'h' || global.flag('help'))
@@ -54,23 +76,40 @@ export async function runOci(program: string, line: readonly string[]): Promise<
       log.fatal(`No help topic for '${name}'`);
       return 3;
     }
-    return await runCommand(program, command, global, rest, log);
+    return await runCommand(program, command, { global, line: rest, log, surroundings });
   } catch (error) {
     log.fatal(describe(error, command));
-    if (log.options.debug) process.stderr.write(`${error instanceof Error ? error.stack : String(error)}\n`);
+    if (log.options.debug) tell(`${error instanceof Error ? error.stack : String(error)}\n`);
     return command?.name === 'exec' ? EXIT_EXEC_FAILURE : EXIT_FAILURE;
   } finally {
     log[Symbol.dispose]();
   }
 }
 
+/** This process's own. */
+const OWN: OciSurroundings = {
+  get cwd() {
+    return process.cwd();
+  },
+  variables: process.env,
+  print,
+  tell: printError,
+};
+
+interface CommandLine {
+  readonly global: FlagValues;
+  /** Behind the command's name. */
+  readonly line: readonly string[];
+  readonly log: OciLog;
+  readonly surroundings: OciSurroundings;
+}
+
 async function runCommand(
   program: string,
   command: OciCommand,
-  global: FlagValues,
-  line: readonly string[],
-  log: OciLog,
+  { global, line, log, surroundings }: CommandLine,
 ): Promise<number> {
+  const { print } = surroundings;
   const usage = async (message: string): Promise<never> => {
     // Where runc tells it: its clients show what stands on stdout.
     print(`Incorrect Usage: ${message}\n\n${await help(program, command.name)}`);
@@ -98,13 +137,14 @@ async function runCommand(
     return usage(`${program}: "${command.name}" requires ${count} argument(s)`);
   }
   const runtime = new Runtime({
-    root: rootFolder(global),
+    root: rootFolder(global, surroundings),
     cgroupManager: global.flag('systemd-cgroup') ? 'systemd' : 'cgroupfs',
     rootless: isRootless(global),
     log,
+    ...(surroundings.caller === undefined ? {} : { caller: surroundings.caller }),
   });
-  const action = await loadAction(command.name);
-  return await action({ runtime, global, values, args, log, id: args[0] ?? '' });
+  const action = surroundings.actions?.[command.name] ?? (await loadAction(command.name));
+  return await action({ surroundings, runtime, global, values, args, log, id: args[0] ?? '' });
 }
 
 /** What is not on the way of every container is looked at when it is asked for. */
@@ -134,7 +174,7 @@ async function loadAction(name: string): Promise<OciAction> {
   }
 }
 
-function openLog(global: FlagValues): OciLog {
+function openLog(global: FlagValues, { cwd, tell }: OciSurroundings): OciLog {
   const format = global.text('log-format') ?? 'text';
   if (format !== 'text' && format !== 'json' && format !== '')
     throw new UsageError(`invalid log-format: ${format}`);
@@ -142,20 +182,21 @@ function openLog(global: FlagValues): OciLog {
   return new OciLog({
     format: format === 'json' ? 'json' : 'text',
     debug: global.flag('debug'),
-    ...(file === undefined ? {} : { file }),
+    tell,
+    ...(file === undefined ? {} : { file: resolve(cwd, file) }),
   });
 }
 
 /** As runc: /run for root, the user's own folder for everybody else. */
-function rootFolder(global: FlagValues): string {
+function rootFolder(global: FlagValues, { cwd, variables }: OciSurroundings): string {
   const given = global.text('root');
   if (given !== undefined) {
-    const root = resolve(given);
+    const root = resolve(cwd, given);
     if (given === '' || root === '/') throw new UsageError('Option --root argument should not be set to /');
     return root;
   }
-  const own = process.env.XDG_RUNTIME_DIR ?? '';
-  const mayUseRun = process.geteuid?.() === 0 && (!hostFacts().userNamespace || process.env.USER === 'root');
+  const own = variables.XDG_RUNTIME_DIR ?? '';
+  const mayUseRun = process.geteuid?.() === 0 && (!hostFacts().userNamespace || variables.USER === 'root');
   return own === '' || mayUseRun ? '/run/tvmm-oci' : join(own, 'tvmm-oci');
 }
 

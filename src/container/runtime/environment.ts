@@ -13,4 +13,6 @@ export interface RuntimeEnvironment {
   /** Do without cgroups that this user may not make. */
   readonly rootless: boolean;
   readonly log: RuntimeLog;
+  /** The process for which containers are made, where that is not this one: relative cgroups stand at its own. */
+  readonly caller?: number;
 }

@@ -112,7 +112,7 @@ async function make(making: Making): Promise<PreparedCreate> {
   const { environment, folder, bundle, options, lock } = making;
   const { spec } = bundle;
   const { linux = {} } = spec;
-  const layout = readLayout();
+  const layout = readLayout(environment.caller);
   const request = {
     id: folder.id,
     ...(linux.cgroupsPath === undefined ? {} : { cgroupsPath: linux.cgroupsPath }),
@@ -283,9 +283,9 @@ export class PreparedCreate {
       moveNetDevices(`/proc/${this.#record.init.pid}/ns/net`, linux?.netDevices ?? {});
     }
     this.#hooksRun = true;
-    const state = ociState(this.#record, 'creating');
-    await runHooks('prestart', hooks?.prestart, state);
-    await runHooks('createRuntime', hooks?.createRuntime, state);
+    // The lifecycle has prestart behind the creation of the environment: what reads the state there expects it to be done.
+    await runHooks('prestart', hooks?.prestart, ociState(this.#record, 'created'));
+    await runHooks('createRuntime', hooks?.createRuntime, ociState(this.#record, 'creating'));
   }
 
   /** The container is created. @throws CreateError; the caller rolls back then */
