@@ -5,11 +5,13 @@ import { ConsolePair, ConsoleProxy } from './console.js';
 import { destroy } from './delete.js';
 import { driveUntil, expectLeft, finalStatus, type Stdio, startLaunch } from './drive.js';
 import type { RuntimeEnvironment } from './environment.js';
-import { CreateError } from './errors.js';
+import { ContainerNotFoundError, CreateError } from './errors.js';
 import { SignalForwarder, waitClosed } from './foreground.js';
-import { runHooks, runHooksAnyway } from './hooks.js';
+import { runHooksAnyway } from './hooks.js';
+import type { ContainerLock } from './lock.js';
 import { type PreparedCreate, prepareCreate } from './prepare.js';
 import type { ContainerRecord } from './record.js';
+import { runPoststart } from './start.js';
 import { ociState } from './status.js';
 
 export interface CreateOptions {
@@ -148,6 +150,11 @@ export async function runContainer(
   const { prepared, pair, preserveFds } = await prepare(environment, id, options, mode);
   using _pair = pair;
   let committed: ContainerRecord | undefined;
+  let removed = false;
+  const remove = async () => {
+    if (!removed && committed !== undefined) await removeContainer(environment, prepared, committed);
+    removed = true;
+  };
   try {
     using launched = launch(prepared, options, preserveFds, pair);
     if (signals !== undefined) signals.target = launched.pid;
@@ -156,39 +163,35 @@ export async function runContainer(
     if (detached) expectLeft(launched);
     await tellPidfd(options, prepared.record);
     committed = prepared.commit();
-    if (detached) {
-      launched.release();
-      await runHooks('poststart', committed.hooks?.poststart, ociState(committed, 'running'));
-      return 0;
-    }
-    const status = await foreground(launched, committed, pair);
-    if (options.keep !== true) await remove(environment, prepared, committed);
+    if (detached) launched.release();
+    await using _proxy = pair === undefined ? undefined : new ConsoleProxy(pair.receive());
+    await runPoststart(committed, remove, (message) => environment.log.warn(message));
+    if (detached) return 0;
+    await waitClosed(launched);
+    const status = finalStatus(launched);
+    if (options.keep !== true) await remove();
     return status;
   } catch (error) {
     if (committed === undefined) await prepared.rollback();
-    else if (options.keep !== true) await remove(environment, prepared, committed);
+    else if (options.keep !== true) await remove();
     throw error;
   }
 }
 
-async function foreground(
-  launched: Launch,
-  record: ContainerRecord,
-  pair: ConsolePair | undefined,
-): Promise<number> {
-  await using _proxy = pair === undefined ? undefined : new ConsoleProxy(pair.receive());
-  if ((record.hooks?.poststart ?? []).length > 0)
-    await runHooks('poststart', record.hooks?.poststart, ociState(record, 'running'));
-  await waitClosed(launched);
-  return finalStatus(launched);
-}
-
-async function remove(
+async function removeContainer(
   environment: RuntimeEnvironment,
   prepared: PreparedCreate,
   record: ContainerRecord,
 ): Promise<void> {
-  using _lock = await prepared.folder.lock();
+  let lock: ContainerLock;
+  try {
+    lock = await prepared.folder.lock();
+  } catch (error) {
+    // Somebody else has deleted it.
+    if (error instanceof ContainerNotFoundError) return;
+    throw error;
+  }
+  using _lock = lock;
   await destroy(prepared.folder, record);
   await runHooksAnyway('poststop', record.hooks?.poststop, ociState(record, 'stopped'), (message) =>
     environment.log.warn(message),

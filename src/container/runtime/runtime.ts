@@ -65,12 +65,12 @@ export class Runtime {
     this.#open(id);
     using _lock = await this.#folder(id).lock();
     const { folder, record } = this.#open(id);
-    await startContainer(folder, record, async () => {
+    const warn = (message: string) => this.environment.log.warn(message);
+    const kill = async () => {
       await destroy(folder, record);
-      await runHooksAnyway('poststop', record.hooks?.poststop, ociState(record, 'stopped'), (message) =>
-        this.environment.log.warn(message),
-      );
-    });
+      await runHooksAnyway('poststop', record.hooks?.poststop, ociState(record, 'stopped'), warn);
+    };
+    await startContainer(folder, record, kill, warn);
   }
 
   state(id: string): ContainerState {

@@ -5,7 +5,7 @@
 import { closeSync, constants, openSync, readSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ContainerStatusError, errnoOf, StartError } from './errors.js';
-import { runHooks } from './hooks.js';
+import { runHooks, runHooksAnyway } from './hooks.js';
 import { isAlive } from './process-info.js';
 import type { ContainerRecord } from './record.js';
 import { ociState, statusOf } from './status.js';
@@ -21,6 +21,7 @@ export async function startContainer(
   folder: ContainerFolder,
   record: ContainerRecord,
   kill: () => Promise<void>,
+  warn: (message: string) => void,
 ): Promise<void> {
   const status = statusOf(folder, record);
   if (status === 'running') throw new ContainerStatusError('cannot start an already running container');
@@ -30,14 +31,34 @@ export async function startContainer(
   if (!record.hasProcess) throw new StartError('cannot start a container whose config.json has no process');
   await release(folder, record.init);
   folder.removeFifo();
-  if ((record.hooks?.poststart ?? []).length === 0) return;
+  await runPoststart(record, kill, warn);
+}
+
+/**
+ * The poststart hooks. From version 1.3 on the specification says "the runtime MUST generate an error, stop the container" of one that fails;
+ * before it was to be a warning.
+ *
+ * @throws HookError
+ */
+export async function runPoststart(
+  record: ContainerRecord,
+  kill: () => Promise<void>,
+  warn: (message: string) => void,
+): Promise<void> {
+  const hooks = record.hooks?.poststart ?? [];
+  const state = ociState(record, 'running');
+  if (isBefore(record.ociVersion, 1, 3)) return await runHooksAnyway('poststart', hooks, state, warn);
   try {
-    await runHooks('poststart', record.hooks?.poststart, ociState(record, 'running'));
+    await runHooks('poststart', hooks, state);
   } catch (error) {
-    // "If any poststart hook fails, the runtime MUST generate an error, stop the container" (runtime.md, "Lifecycle").
     await kill();
     throw error;
   }
+}
+
+function isBefore(version: string, major: number, minor: number): boolean {
+  const [ours = 0, theirs = 0] = version.split('.').map(Number);
+  return ours < major || (ours === major && theirs < minor);
 }
 
 /** Reads the byte that the process writes when the fifo has a reader. */

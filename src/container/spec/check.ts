@@ -23,11 +23,6 @@ export function checkSpec(spec: OciSpec, root: Field): void {
     'the devices would have nowhere to go',
   );
   needs('linux.timeOffsets', linux.timeOffsets !== undefined, 'time', "the offsets are a namespace's");
-  const host = "it would change the host's mounts";
-  needs('mounts', (spec.mounts ?? []).length > 0, 'mount', host);
-  needs('root.readonly', spec.root.readonly === true, 'mount', host);
-  needs('linux.maskedPaths', (linux.maskedPaths ?? []).length > 0, 'mount', host);
-  needs('linux.readonlyPaths', (linux.readonlyPaths ?? []).length > 0, 'mount', host);
 
   if (linux.timeOffsets !== undefined && namespaces.get('time')?.path !== undefined)
     at(root, 'linux.timeOffsets').problem('must not be set where the time namespace is joined by path');

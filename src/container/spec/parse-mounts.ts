@@ -37,11 +37,9 @@ function parseMount(mount: Field): OciMount | undefined {
 }
 
 function checkMount(field: Field, mount: OciMount): void {
-  const { bind, idmap, remount, data } = parseMountOptions(mount.options ?? []);
+  const { bind, idmap, remount } = parseMountOptions(mount.options ?? []);
   if (bind !== undefined && !remount && mount.source === undefined)
     field.member('source').problem('is missing: a bind mount needs one');
-  if (bind !== undefined && data.length > 0)
-    field.member('options').problem(`has ${JSON.stringify(data[0])}, which means nothing to a bind mount`);
   if ((mount.uidMappings === undefined) !== (mount.gidMappings === undefined))
     field.problem('must have both uidMappings and gidMappings, or neither');
   if ((idmap !== undefined || mount.uidMappings !== undefined) && bind === undefined)
