@@ -40,7 +40,8 @@ import {
   cloneFlags,
   deniesSetgroups,
   joinNamespaces,
-  makeCgroupNamespace,
+  madeByInit,
+  makeOwnNamespaces,
   makeTimeNamespace,
   mapIds,
   type NamespacePlan,
@@ -108,7 +109,10 @@ export function compileCreate(spec: OciSpec, context: CreateContext): Plan {
     giveBirthInStages(launcher, stage, creation, offsets);
   } else {
     if (offsets !== undefined) makeTimeNamespace(launcher, offsets);
-    const types = [...namespaces.created].filter((type) => type !== 'time' || offsets === undefined);
+    const later = madeByInit(namespaces);
+    const types = [...namespaces.created].filter(
+      (type) => !later.includes(type) && (type !== 'time' || offsets === undefined),
+    );
     launcher.add({
       op: 'clone',
       what: "start the container's first process",
@@ -225,7 +229,8 @@ function giveBirthInStages(
   setDumpable(stage);
   makeTimeNamespace(stage, offsets);
   setUndumpable(stage);
-  const types = [...namespaces.created].filter((type) => type !== 'user' && type !== 'time');
+  const elsewhere = ['user', 'time', ...madeByInit(namespaces)];
+  const types = [...namespaces.created].filter((type) => !elsewhere.includes(type));
   stage.add({
     op: 'clone',
     what: "start the container's first process",
@@ -261,7 +266,7 @@ function runInit(init: ProgramBuilder, creation: Creation, parent: string): void
   setUndumpable(init);
   joinCgroups(init, context.cgroup);
   if (context.resctrlTasks !== undefined) init.write('join the class of service of resctrl', 'resctrl', '0');
-  if (namespaces.created.has('cgroup')) makeCgroupNamespace(init);
+  makeOwnNamespaces(init, namespaces);
   init.call('start a session', 'setsid', []);
   init.call('take all permissions that are asked for', 'umask', [0]);
   if (context.newKeyring !== false) joinKeyring(init, context.id, true);

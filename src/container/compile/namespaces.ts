@@ -43,10 +43,19 @@ export function planNamespaces(spec: OciSpec, context: CreateContext): Namespace
   return { joined, created, user: has('user'), has };
 }
 
-/** CLONE_NEW* of what clone3 makes. The cgroup namespace comes later: its root is the cgroup that the process is in by then. */
+/**
+ * Types that the first process makes itself. The cgroup namespace: its root is the cgroup that the process is in by then. With a new user
+ * namespace the ipc namespace, whose message queues belong to the user who makes it: that is to be the container's root.
+ */
+export function madeByInit(plan: NamespacePlan): readonly NamespaceType[] {
+  const types: NamespaceType[] = plan.created.has('user') ? ['ipc', 'cgroup'] : ['cgroup'];
+  return types.filter((type) => plan.created.has(type));
+}
+
+/** CLONE_NEW* of what clone3 makes. */
 export function cloneFlags(types: Iterable<NamespaceType>): bigint {
   let flags = 0n;
-  for (const type of types) if (type !== 'cgroup') flags |= BigInt(NAMESPACES[type].flag);
+  for (const type of types) flags |= BigInt(NAMESPACES[type].flag);
   return flags;
 }
 
@@ -207,10 +216,15 @@ export function becomeRoot(program: ProgramBuilder, denied: boolean): void {
   program.call('become user 0 of the user namespace', 'setresuid', [0, 0, 0], { hint });
 }
 
-/** The cgroup namespace, whose root is the cgroup that the process is in now. */
-export function makeCgroupNamespace(program: ProgramBuilder): void {
-  const { flag, flagName } = NAMESPACES.cgroup;
-  program.call('make a cgroup namespace', 'unshare', [named(flag, flagName)]);
+/** Makes what clone3 has not: after the process has joined its cgroups and become root of its user namespace. */
+export function makeOwnNamespaces(program: ProgramBuilder, plan: NamespacePlan): void {
+  const types = madeByInit(plan);
+  if (types.length === 0) return;
+  const kinds = types.map((type) => NAMESPACES[type]);
+  const flags = kinds.reduce((sum, { flag }) => sum + flag, 0);
+  program.call(`make the namespace${types.length > 1 ? 's' : ''} ${types.join(' and ')}`, 'unshare', [
+    named(flags, kinds.map(({ flagName }) => flagName).join('|')),
+  ]);
 }
 
 /** Names of a new uts namespace. */
