@@ -32,11 +32,11 @@ export const LIFECYCLE = {
     await runtime.start(id);
     return 0;
   },
-  kill({ runtime, id, values, args }) {
+  async kill({ runtime, id, values, args }) {
     const text = args[1] === undefined || args[1] === '' ? 'SIGTERM' : args[1];
     const signal = signalNumber(text);
     if (signal === undefined) throw new UsageError(`unknown signal ${JSON.stringify(text)}`);
-    runtime.kill(id, signal, { all: values.flag('all') });
+    await runtime.kill(id, signal, { all: values.flag('all') });
     return 0;
   },
   async delete({ runtime, id, values }) {

@@ -1,12 +1,8 @@
 /** state, list, ps, events, features, spec: what only tells. */
-import { spawnSync } from 'node:child_process';
 import { existsSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ContainerStatusError } from '../container/runtime/errors.js';
-import { oomLine, statsLine } from '../container/runtime/events.js';
-import { exampleSpec } from '../container/runtime/example-spec.js';
-import { features } from '../container/runtime/features.js';
 import type { ContainerState } from '../container/runtime/runtime.js';
 import { cgroupOf } from '../container/runtime/status.js';
 import { type OciAction, type OciCall, tvmmVersion } from './oci.js';
@@ -66,9 +62,10 @@ export const SHOW = {
     return call.surroundings.print(`${JSON.stringify(states.length === 0 ? null : states)}\n`);
   },
 
-  ps(call) {
+  async ps(call) {
     const pids = call.runtime.pids(call.id);
     if (format(call) === 'json') return call.surroundings.print(`${JSON.stringify(pids)}\n`);
+    const { spawnSync } = await import('node:child_process');
     const options = call.args.length > 1 ? call.args.slice(1) : ['-ef'];
     const { stdout, stderr, status, error } = spawnSync('ps', options, { encoding: 'utf8' });
     if (error !== undefined) throw new UsageError(`cannot run ps: ${error.message}`);
@@ -86,6 +83,7 @@ export const SHOW = {
     if (interval <= 0) throw new UsageError('duration interval must be greater than 0');
     if (runtime.status(id) === 'stopped')
       throw new ContainerStatusError(`container with id ${id} is not running`);
+    const { oomLine, statsLine } = await import('../container/runtime/events.js');
     const record = runtime.record(id);
     if (values.flag('stats')) return print(`${statsLine(record)}\n`);
     using _oom = await cgroupOf(record)?.watchOom(() => print(`${oomLine(id)}\n`));
@@ -102,11 +100,13 @@ export const SHOW = {
     }
   },
 
-  features({ surroundings }) {
+  async features({ surroundings }) {
+    const { features } = await import('../container/runtime/features.js');
     return surroundings.print(`${JSON.stringify(features(tvmmVersion()), null, 4)}\n`);
   },
 
-  spec({ values }) {
+  async spec({ values }) {
+    const { exampleSpec } = await import('../container/runtime/example-spec.js');
     const folder = resolve(values.words('bundle') ?? '.');
     const path = join(folder, 'config.json');
     if (!existsSync(folder)) throw new UsageError(`chdir ${folder}: no such file or directory`);

@@ -37,7 +37,7 @@ function engineRuntime(runtime: Runtime): EngineRuntime {
     },
     start: (id) => runtime.start(id),
     async kill(id, signal) {
-      runtime.kill(id, signal, { all: false });
+      await runtime.kill(id, signal, { all: false });
     },
     async remove(id) {
       await runtime.delete(id, { force: true }).catch((error: unknown) => {

@@ -34,6 +34,11 @@ export class ConsolePair implements Disposable {
     return master;
   }
 
+  /** Joins our streams to the terminal, until what comes is disposed of. @throws CreateError */
+  join(): ConsoleProxy {
+    return new ConsoleProxy(this.receive());
+  }
+
   [Symbol.dispose](): void {
     this.#ours[Symbol.dispose]();
     this.launcherEnd[Symbol.dispose]();

@@ -1,12 +1,11 @@
 /** `create` and `run` as one command does them: prepares the container, runs the launcher, takes everything back when it fails. */
 import { fstatSync } from 'node:fs';
 import type { Launch } from '../launch/launch.js';
-import { ConsolePair, ConsoleProxy } from './console.js';
+import type { ConsolePair } from './console.js';
 import { destroy } from './delete.js';
 import { driveUntil, expectLeft, finalStatus, type Stdio, startLaunch } from './drive.js';
 import type { RuntimeEnvironment } from './environment.js';
 import { ContainerNotFoundError, CreateError } from './errors.js';
-import { SignalForwarder, waitClosed } from './foreground.js';
 import { runHooksAnyway } from './hooks.js';
 import type { ContainerLock } from './lock.js';
 import { type PreparedCreate, prepareCreate } from './prepare.js';
@@ -89,8 +88,14 @@ async function prepare(
     },
   });
   const terminal = prepared.spec.process?.terminal === true;
-  const pair = terminal && options.consoleSocket === undefined ? new ConsolePair() : undefined;
+  const pair = terminal && options.consoleSocket === undefined ? await newPair() : undefined;
   return { prepared, pair, preserveFds: handed.count };
+}
+
+/** The way of a terminal's master side to a command in the foreground. */
+export async function newPair(): Promise<ConsolePair> {
+  const { ConsolePair } = await import('./console.js');
+  return new ConsolePair();
 }
 
 /** Behind the control socket. */
@@ -146,7 +151,8 @@ export async function runContainer(
 ): Promise<number> {
   const detached = options.detach === true;
   const mode = { waitForStart: false, supervise: !detached, detached };
-  using signals = detached ? undefined : new SignalForwarder();
+  const foreground = detached ? undefined : await import('./foreground.js');
+  using signals = foreground === undefined ? undefined : new foreground.SignalForwarder();
   const { prepared, pair, preserveFds } = await prepare(environment, id, options, mode);
   using _pair = pair;
   let committed: ContainerRecord | undefined;
@@ -164,10 +170,10 @@ export async function runContainer(
     await tellPidfd(options, prepared.record);
     committed = prepared.commit();
     if (detached) launched.release();
-    await using _proxy = pair === undefined ? undefined : new ConsoleProxy(pair.receive());
+    await using _proxy = pair === undefined ? undefined : await pair.join();
     await runPoststart(committed, remove, (message) => environment.log.warn(message));
-    if (detached) return 0;
-    await waitClosed(launched);
+    if (foreground === undefined) return 0;
+    await foreground.waitClosed(launched);
     const status = finalStatus(launched);
     if (options.keep !== true) await remove();
     return status;

@@ -8,12 +8,10 @@ import { cachedSeccomp } from '../seccomp/cache.js';
 import { NAMESPACE_TYPES, NAMESPACES, type NamespaceType } from '../spec/namespaces.js';
 import { parseSpec } from '../spec/parse.js';
 import type { OciProcess, OciSpec } from '../spec/types.js';
-import { ConsolePair, ConsoleProxy } from './console.js';
-import { checkTerminal, handedDescriptors } from './create.js';
+import { checkTerminal, handedDescriptors, newPair } from './create.js';
 import { driveUntil, expectLeft, finalStatus, type Stdio, startLaunch } from './drive.js';
 import type { RuntimeEnvironment } from './environment.js';
 import { ContainerStatusError, ExecError } from './errors.js';
-import { SignalForwarder, waitClosed } from './foreground.js';
 import { homeOf } from './home.js';
 import { cgroupContext, hostFacts } from './host.js';
 import { writePidFile } from './pid-file.js';
@@ -62,8 +60,7 @@ export async function execInContainer(
   checkTerminal(process.terminal === true, detached, options.consoleSocket);
   const handed = handedDescriptors(options.preserveFds ?? 0);
   const control = 3 + handed.count;
-  using pair =
-    process.terminal === true && options.consoleSocket === undefined ? new ConsolePair() : undefined;
+  using pair = process.terminal === true && options.consoleSocket === undefined ? await newPair() : undefined;
   using pidfd = openPidfd(init);
   const base = cgroupOf(record);
   const cgroup = base === undefined ? undefined : subCgroup(base, options.cgroups ?? []);
@@ -93,7 +90,8 @@ export async function execInContainer(
     ...(home === undefined ? {} : { home }),
   };
   const plan = compileExec(process, execContext, { ...spec, bundle: record.bundle });
-  using signals = detached ? undefined : new SignalForwarder();
+  const foreground = detached ? undefined : await import('./foreground.js');
+  using signals = foreground === undefined ? undefined : new foreground.SignalForwarder();
   using launched = startLaunch(plan, {
     preserveFds: handed.count,
     descriptors: new Map([
@@ -114,12 +112,12 @@ export async function execInContainer(
   if (started === undefined) throw new ExecError('the process ended while it was being started');
   if (options.pidfdSocket !== undefined) sendPidfd(options.pidfdSocket, started);
   if (options.pidFile !== undefined) writePidFile(options.pidFile, started.pid);
-  if (detached) {
+  if (foreground === undefined) {
     launched.release();
     return 0;
   }
-  await using _proxy = pair === undefined ? undefined : new ConsoleProxy(pair.receive());
-  await waitClosed(launched);
+  await using _proxy = pair === undefined ? undefined : await pair.join();
+  await foreground.waitClosed(launched);
   return finalStatus(launched);
 }
 

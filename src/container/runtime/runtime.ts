@@ -1,21 +1,17 @@
 /**
  * The OCI runtime's operations (runtime.md, "Operations", and those that runc has besides) on containers below one root folder. Each reads
  * the container's record anew and takes its lock where it changes it; nothing is kept between calls, so that several processes, and one
- * that lives long, may use the same root.
+ * that lives long, may use the same root. What an operation needs is loaded when it is first asked for: a command does one and ends.
  */
 import { statSync } from 'node:fs';
 import type { OciResources } from '../cgroup/resources.js';
 import type { ContainerStatus, OciState } from '../spec/state.js';
 import type { OciProcess, OciSpec } from '../spec/types.js';
-import { type CreateOptions, createContainer, type RunOptions, runContainer } from './create.js';
-import { deleteContainer, destroy, removeFolder } from './delete.js';
+import type { CreateOptions, RunOptions } from './create.js';
 import type { RuntimeEnvironment } from './environment.js';
 import { ContainerNotFoundError, ContainerStatusError } from './errors.js';
-import { containerSpec, type ExecOptions, execInContainer } from './exec.js';
-import { runHooksAnyway } from './hooks.js';
-import { killContainer } from './kill.js';
+import type { ExecOptions } from './exec.js';
 import type { ContainerRecord } from './record.js';
-import { startContainer } from './start.js';
 import { cgroupOf, ociState, statusOf } from './status.js';
 import { ContainerFolder, containerIds } from './store.js';
 
@@ -51,13 +47,15 @@ export class Runtime {
     return { folder, record };
   }
 
-  create(id: string, options: CreateOptions): Promise<ContainerRecord> {
-    return createContainer(this.environment, id, options);
+  async create(id: string, options: CreateOptions): Promise<ContainerRecord> {
+    const { createContainer } = await import('./create.js');
+    return await createContainer(this.environment, id, options);
   }
 
   /** @returns the exit status */
-  run(id: string, options: RunOptions): Promise<number> {
-    return runContainer(this.environment, id, options);
+  async run(id: string, options: RunOptions): Promise<number> {
+    const { runContainer } = await import('./create.js');
+    return await runContainer(this.environment, id, options);
   }
 
   /** @throws ContainerStatusError, StartError, HookError */
@@ -66,7 +64,10 @@ export class Runtime {
     using _lock = await this.#folder(id).lock();
     const { folder, record } = this.#open(id);
     const warn = (message: string) => this.environment.log.warn(message);
+    const { startContainer } = await import('./start.js');
     const kill = async () => {
+      const { destroy } = await import('./delete.js');
+      const { runHooksAnyway } = await import('./hooks.js');
       await destroy(folder, record);
       await runHooksAnyway('poststop', record.hooks?.poststop, ociState(record, 'stopped'), warn);
     };
@@ -97,7 +98,8 @@ export class Runtime {
   }
 
   /** @throws ContainerStatusError, KillError */
-  kill(id: string, signal: number, options: { all: boolean }): void {
+  async kill(id: string, signal: number, options: { all: boolean }): Promise<void> {
+    const { killContainer } = await import('./kill.js');
     const { folder, record } = this.#open(id);
     killContainer(folder, record, signal, options);
   }
@@ -109,6 +111,7 @@ export class Runtime {
       if (force) return;
       throw new ContainerNotFoundError(id, this.environment.root);
     }
+    const { deleteContainer, removeFolder } = await import('./delete.js');
     using _lock = await folder.lock();
     const record = folder.readRecord();
     if (record === undefined) {
@@ -121,13 +124,15 @@ export class Runtime {
   }
 
   /** @returns the exit status */
-  exec(id: string, choose: (spec: OciSpec) => OciProcess, options: ExecOptions): Promise<number> {
+  async exec(id: string, choose: (spec: OciSpec) => OciProcess, options: ExecOptions): Promise<number> {
+    const { execInContainer } = await import('./exec.js');
     const { folder, record } = this.#open(id);
-    return execInContainer(this.environment, folder, record, choose, options);
+    return await execInContainer(this.environment, folder, record, choose, options);
   }
 
   /** The configuration that the container was created with. */
-  spec(id: string): OciSpec {
+  async spec(id: string): Promise<OciSpec> {
+    const { containerSpec } = await import('./exec.js');
     return containerSpec(this.#open(id).folder);
   }
 
