@@ -250,14 +250,20 @@ export class GuestMemory implements GuestRam, Disposable {
   }
   writeU16(gpa: Gpa, value: number): void {
     const low = this.#lowChunk(gpa, 2);
-    if (low !== undefined) return low.view.setUint16(gpa & OFFSET_MASK, value, true);
+    if (low !== undefined) {
+      low.view.setUint16(gpa & OFFSET_MASK, value, true);
+      return;
+    }
     const chunk = this.#find(gpa, 2);
     if (chunk === undefined) this.#straddling(gpa, 2).setUint16(0, value, true);
     else chunk.view.setUint16(gpa - chunk.gpa, value, true);
   }
   writeU32(gpa: Gpa, value: number): void {
     const low = this.#lowChunk(gpa, 4);
-    if (low !== undefined) return low.view.setUint32(gpa & OFFSET_MASK, value, true);
+    if (low !== undefined) {
+      low.view.setUint32(gpa & OFFSET_MASK, value, true);
+      return;
+    }
     const chunk = this.#find(gpa, 4);
     if (chunk === undefined) this.#straddling(gpa, 4).setUint32(0, value, true);
     else chunk.view.setUint32(gpa - chunk.gpa, value, true);
