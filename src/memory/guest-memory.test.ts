@@ -1,6 +1,5 @@
 import fc from 'fast-check';
 import { afterAll, expect, test } from 'vitest';
-import type { TvmmError } from '../sys/errors.js';
 import { GuestMemory } from './guest-memory.js';
 import { HIGH_RAM_START, MemorySizeError, MMIO_GAP_START, ramLayout } from './layout.js';
 import { GuestMemoryError } from './types.js';
