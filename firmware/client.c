@@ -311,6 +311,10 @@ __attribute__((used)) void client_main(long *stack)
 		go_cold(argv);
 	}
 	int count = receive_answer(connection, &answer, descriptors);
+	if (count >= 0 && answer.type == ANSWER_PLAN && !pass_on(connection, 2, answer.errors)) {
+		COMPLAIN("tvmm-oci: the engine ended while it answered");
+		leave(1);
+	}
 	if (count >= 0 && answer.type == ANSWER_PLAN)
 		execute(connection, answer.status, descriptors, count, none);
 	if (count < 0 || answer.type != ANSWER_DONE) {

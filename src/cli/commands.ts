@@ -38,6 +38,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: () => import('./container-image.js'),
   },
   {
+    name: 'serve',
+    summary: 'keep the container engine in memory, for tvmm-oci’s native client',
+    load: () => import('./serve.js'),
+  },
+  {
     name: 'kernel',
     summary: 'build the minimal guest kernel, or say where it is',
     load: () => import('./kernel.js'),

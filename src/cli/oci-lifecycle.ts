@@ -1,21 +1,23 @@
 /** create, run, start, kill, delete, pause, resume. */
+import { resolve } from 'node:path';
 import type { CreateOptions } from '../container/runtime/create.js';
 import { signalNumber } from '../container/spec/signals.js';
 import type { OciAction, OciCall } from './oci.js';
 import { UsageError } from './usage-error.js';
 
-function createOptions({ values }: OciCall): CreateOptions {
+export function createOptions({ values, surroundings: { cwd } }: OciCall): CreateOptions {
+  // Connected with by the launcher, which is in the caller's working directory: a longer path might not fit into an address.
   const consoleSocket = values.words('console-socket');
   const pidfdSocket = values.words('pidfd-socket');
   const pidFile = values.words('pid-file');
   return {
-    bundle: values.words('bundle') ?? '.',
+    bundle: resolve(cwd, values.words('bundle') ?? '.'),
     preserveFds: values.integer('preserve-fds') ?? 0,
     noPivot: values.flag('no-pivot'),
     noNewKeyring: values.flag('no-new-keyring'),
     ...(consoleSocket === undefined ? {} : { consoleSocket }),
-    ...(pidfdSocket === undefined ? {} : { pidfdSocket }),
-    ...(pidFile === undefined ? {} : { pidFile }),
+    ...(pidfdSocket === undefined ? {} : { pidfdSocket: resolve(cwd, pidfdSocket) }),
+    ...(pidFile === undefined ? {} : { pidFile: resolve(cwd, pidFile) }),
   };
 }
 

@@ -1,0 +1,39 @@
+/** `tvmm serve`: holds the container engine, so that a container's start does not wait for a start of Node. */
+import type { Command } from 'commander';
+
+const HELP = `
+Whoever calls dist/firmware/client instead of tvmm-oci is served by this process: same command lines, same answers, same exit statuses, and
+the containers are the caller's own descendants. Without an engine the client starts tvmm-oci itself.
+
+The socket's folder belongs to the user alone; other users, and callers in other namespaces than the engine's, are not served by it.
+
+Examples:
+  tvmm serve                              listen at /run/tvmm-serve/engine.sock, or below $XDG_RUNTIME_DIR without root
+  tvmm serve --socket /run/own/my.sock    elsewhere: clients need TVMM_ENGINE=/run/own/my.sock
+  podman --runtime "$PWD/dist/firmware/client" run …
+`;
+
+/** What a stop waits for: commands that are being done, not containers in the foreground. */
+const PATIENCE_MS = 2000;
+
+export function register(program: Command): void {
+  program
+    .command('serve')
+    .description('Keep the container engine in memory, for the native client of tvmm-oci.')
+    .option('--socket <path>', 'where to listen')
+    .addHelpText('after', HELP)
+    .action(async (options: { socket?: string }) => {
+      const { resolve } = await import('node:path');
+      const { defaultSocket, ServeError, Server } = await import('../container/serve/server.js');
+      const { runResident } = await import('./resident.js');
+      const socket = options.socket === undefined ? defaultSocket() : resolve(options.socket);
+      if (socket === undefined)
+        throw new ServeError('there is no place for the socket', 'Set XDG_RUNTIME_DIR, or give --socket.');
+      await using server = await Server.start(socket, runResident);
+      process.stdout.write(`listening at ${socket}\n`);
+      await new Promise<void>((stop) => {
+        for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop());
+      });
+      await server.close(PATIENCE_MS);
+    });
+}

@@ -1,0 +1,117 @@
+/**
+ * One client's connection, never blocking: what it sends is collected up to a limit, what it is sent waits until it reads. Descriptors go
+ * with the first byte of their message.
+ */
+import { SystemError } from '../../sys/errors.js';
+import type { FileDescriptor } from '../../sys/fd.js';
+import { Readiness } from '../../sys/readiness.js';
+import { receiveNow } from '../../sys/socketpair.js';
+import { sendDescriptorsNow, sendNow } from '../../sys/unix-listener.js';
+
+const PIECE = 65536;
+
+export interface ConnectionListener {
+  /** Bytes have come. */
+  data(bytes: Uint8Array): void;
+  /** The other end has left, or the connection broke; comes at most once, and not after disposal. */
+  closed(): void;
+}
+
+export class Connection implements Disposable {
+  readonly #socket: FileDescriptor;
+  readonly #readiness: Readiness;
+  #waiting: Uint8Array[] = [];
+  #ending = false;
+  #closed = false;
+
+  constructor(
+    socket: FileDescriptor,
+    readonly listener: ConnectionListener,
+  ) {
+    this.#socket = socket;
+    this.#readiness = new Readiness(socket.fd, () => this.#ready());
+  }
+
+  get fd(): number {
+    return this.#socket.fd;
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** Sends in the order of the calls. To a client that has left it does nothing. */
+  send(bytes: Uint8Array): void {
+    if (this.#closed) return;
+    this.#waiting.push(bytes);
+    this.#flush();
+  }
+
+  /** @returns false when they cannot be sent: the client has left, or does not read */
+  sendDescriptors(descriptors: readonly number[], payload: Uint8Array): boolean {
+    if (this.#closed || this.#waiting.length > 0) return false;
+    try {
+      return sendDescriptorsNow(this.fd, descriptors, payload);
+    } catch (error) {
+      if (!(error instanceof SystemError)) throw error;
+      this.#break();
+      return false;
+    }
+  }
+
+  /** Closes when all is sent. */
+  end(): void {
+    this.#ending = true;
+    this.#flush();
+  }
+
+  #ready(): void {
+    this.#flush();
+    if (this.#closed) return;
+    let bytes: Uint8Array | undefined;
+    try {
+      bytes = receiveNow(this.fd, PIECE);
+    } catch {
+      this.#break();
+      return;
+    }
+    if (bytes === undefined) return;
+    if (bytes.length === 0) this.#break();
+    else this.listener.data(bytes);
+  }
+
+  #flush(): void {
+    if (this.#closed) return;
+    try {
+      for (let first = this.#waiting[0]; first !== undefined; first = this.#waiting[0]) {
+        const sent = sendNow(this.fd, first);
+        if (sent < first.length) {
+          this.#waiting[0] = first.subarray(sent);
+          this.#readiness.writable = true;
+          return;
+        }
+        this.#waiting.shift();
+      }
+    } catch (error) {
+      if (!(error instanceof SystemError)) throw error;
+      this.#break();
+      return;
+    }
+    this.#readiness.writable = false;
+    if (this.#ending) this[Symbol.dispose]();
+  }
+
+  #break(): void {
+    if (this.#closed) return;
+    this[Symbol.dispose]();
+    this.listener.closed();
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#waiting = [];
+    this.#readiness[Symbol.dispose]();
+    this.#socket[Symbol.dispose]();
+  }
+}

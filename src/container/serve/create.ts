@@ -1,0 +1,126 @@
+/** `create` and `run` for a client that executes the plan itself: as runtime/create.ts does them, without a launcher of our own. */
+import { exitStatus } from '../../sys/spawn.js';
+import { type CreateOptions, checkTerminal, type RunOptions } from '../runtime/create.js';
+import { destroy } from '../runtime/delete.js';
+import type { RuntimeEnvironment } from '../runtime/environment.js';
+import { runHooks, runHooksAnyway } from '../runtime/hooks.js';
+import { type PreparedCreate, prepareCreate } from '../runtime/prepare.js';
+import { isAlive } from '../runtime/process-info.js';
+import type { ContainerRecord } from '../runtime/record.js';
+import { ociState } from '../runtime/status.js';
+import { type Caller, ColdError, descriptorsOf, withUmask } from './caller.js';
+import { driveUntil } from './drive.js';
+import type { RemoteLaunch } from './remote-launch.js';
+
+interface Mode {
+  readonly waitForStart: boolean;
+  readonly supervise: boolean;
+}
+
+function prepare(
+  caller: Caller,
+  environment: RuntimeEnvironment,
+  id: string,
+  options: CreateOptions,
+  mode: Mode,
+): Promise<PreparedCreate> {
+  const handed = descriptorsOf(caller, options.preserveFds ?? 0);
+  return prepareCreate(environment, id, {
+    ...options,
+    ...mode,
+    preserveFds: handed.count,
+    environment: handed.environment,
+    console: (terminal) => {
+      checkTerminal(terminal, !mode.supervise, options.consoleSocket);
+      if (!terminal) return undefined;
+      // Somebody has to carry what is typed and printed.
+      if (options.consoleSocket === undefined) throw new ColdError();
+      return { path: options.consoleSocket };
+    },
+  });
+}
+
+/** @throws whatever keeps it from being created; nothing of it is left then. ColdError */
+export async function createFor(
+  caller: Caller,
+  environment: RuntimeEnvironment,
+  id: string,
+  options: CreateOptions,
+): Promise<void> {
+  const mode = { waitForStart: true, supervise: false };
+  const prepared = await prepare(caller, environment, id, options, mode);
+  try {
+    using launch = caller.execute(prepared.plan);
+    await driveUntil(launch, handler(prepared), () => prepared.ready);
+    await tellPidfd(options, prepared.record);
+    withUmask(caller, () => prepared.commit());
+  } catch (error) {
+    await prepared.rollback();
+    throw error;
+  }
+}
+
+/** @returns the exit status: 0 when detached @throws whatever keeps it from running; ColdError */
+export async function runFor(
+  caller: Caller,
+  environment: RuntimeEnvironment,
+  id: string,
+  options: RunOptions,
+): Promise<number> {
+  const detached = options.detach === true;
+  const mode = { waitForStart: false, supervise: !detached };
+  const prepared = await prepare(caller, environment, id, options, mode);
+  let committed: ContainerRecord | undefined;
+  try {
+    using launch = caller.execute(prepared.plan);
+    // Detached, the end of the conversation tells that the program runs: its descriptors were closed by execve(2).
+    await driveUntil(launch, handler(prepared), () => !detached && prepared.ready);
+    await tellPidfd(options, prepared.record);
+    const record = withUmask(caller, () => prepared.commit());
+    committed = record;
+    if (detached || (record.hooks?.poststart ?? []).length > 0)
+      await runHooks('poststart', record.hooks?.poststart, ociState(record, 'running'));
+    if (detached) return 0;
+    const status = await ended(launch);
+    // Without a status the caller was killed; the container is its own master then, as it is below runc.
+    const lives = status === undefined && record.init !== undefined && isAlive(record.init);
+    if (options.keep !== true && !lives) await remove(environment, prepared, record);
+    return status ?? 0;
+  } catch (error) {
+    if (committed === undefined) await prepared.rollback();
+    else if (options.keep !== true) await remove(environment, prepared, committed);
+    throw error;
+  }
+}
+
+/** The program's exit status; undefined when nobody has waited for it. @throws LaunchError */
+export async function ended(launch: RemoteLaunch): Promise<number | undefined> {
+  for (;;) {
+    const event = await launch.next();
+    if (event.kind === 'failed') throw event.error;
+    if (event.kind === 'ended') return exitStatus(event.waitStatus);
+    if (event.kind === 'closed') return undefined;
+  }
+}
+
+async function remove(
+  environment: RuntimeEnvironment,
+  prepared: PreparedCreate,
+  record: ContainerRecord,
+): Promise<void> {
+  using _lock = await prepared.folder.lock();
+  await destroy(prepared.folder, record);
+  await runHooksAnyway('poststop', record.hooks?.poststop, ociState(record, 'stopped'), (message) =>
+    environment.log.warn(message),
+  );
+}
+
+function handler(prepared: PreparedCreate) {
+  return (tag: number, value: number) => prepared.handle(tag, value);
+}
+
+async function tellPidfd(options: CreateOptions, record: ContainerRecord): Promise<void> {
+  if (options.pidfdSocket === undefined || record.init === undefined) return;
+  const { sendPidfd } = await import('../runtime/pidfd.js');
+  sendPidfd(options.pidfdSocket, record.init);
+}
