@@ -1,0 +1,370 @@
+/** What config.json says of the process and its surroundings, as the process itself sees it. */
+import {
+  chownSync,
+  existsSync,
+  lchownSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { ConsoleListener, readUntil, type } from './support/console-listener.js';
+import { needs } from './support/needs.js';
+import { type Config, OciTest } from './support/oci.js';
+
+let t: OciTest;
+beforeEach(() => {
+  t = new OciTest();
+});
+afterEach(() => t.end());
+
+/** Runs `sh -c script`. @returns what it printed */
+async function run(script: string, change: (config: Config) => void = () => {}): Promise<string> {
+  const { status, stdout, stderr } = await t.oci(['run', '-b', await t.bundle(script, change), 'one']);
+  if (status !== 0) throw new Error(`status ${status}: ${stderr}${stdout}`);
+  return stdout;
+}
+
+test('user, groups, umask, working directory and environment are those of the configuration', async (context) => {
+  needs(context, 'root');
+  const out = await run('id; umask; pwd; echo "$A|$HOME"', ({ process }) => {
+    process.user = { uid: 1000, gid: 1001, additionalGids: [5, 6], umask: 0o27 };
+    process.cwd = '/tmp';
+    process.env.push('A=b c');
+  });
+  expect(out).toBe('uid=1000 gid=1001 groups=5,6\n0027\n/tmp\nb c|/\n');
+});
+
+test('capabilities, no_new_privs, limits and the OOM score stand in /proc', async (context) => {
+  needs(context, 'root');
+  const script =
+    'grep -E "^(Cap|NoNewPrivs)" /proc/self/status; grep "open files" /proc/self/limits; cat /proc/self/oom_score_adj';
+  const out = await run(script, ({ process }) => {
+    process.capabilities = {
+      bounding: ['CAP_CHOWN', 'CAP_KILL'],
+      permitted: ['CAP_CHOWN'],
+      effective: ['CAP_CHOWN'],
+      inheritable: ['CAP_CHOWN'],
+      ambient: ['CAP_CHOWN'],
+    };
+    process.rlimits = [{ type: 'RLIMIT_NOFILE', soft: 100, hard: 200 }];
+    process.oomScoreAdj = 100;
+  });
+  expect(out).toMatch(
+    /^CapInh:\t0*1\nCapPrm:\t0*1\nCapEff:\t0*1\nCapBnd:\t0*21\nCapAmb:\t0*1\nNoNewPrivs:\t1\n/,
+  );
+  expect(out).toMatch(/Max open files +100 +200 +files +\n100\n$/);
+});
+
+test('a seccomp profile forbids what it says', async (context) => {
+  needs(context, 'root');
+  const out = await run(
+    'grep Seccomp: /proc/self/status; mkdir /tmp/x || echo forbidden',
+    ({ linux, root }) => {
+      root.readonly = false;
+      linux.seccomp = {
+        defaultAction: 'SCMP_ACT_ALLOW',
+        architectures: ['SCMP_ARCH_X86_64'],
+        syscalls: [{ names: ['mkdir', 'mkdirat'], action: 'SCMP_ACT_ERRNO' }],
+      };
+    },
+  );
+  expect(out).toBe('Seccomp:\t2\nforbidden\n');
+});
+
+test('a read-only root, masked and read-only paths keep what they say', async (context) => {
+  needs(context, 'root');
+  const script =
+    'touch /x; echo y > /proc/sys/kernel/hostname; ls /proc/acpi /sys/firmware | wc -l; head -c 1 /proc/kcore | wc -c; true';
+  const outcome = await t.oci([
+    'run',
+    '-b',
+    await t.bundle(script, ({ process }) => {
+      process.capabilities.effective =
+        process.capabilities.permitted =
+        process.capabilities.bounding =
+          ['CAP_SYS_ADMIN', 'CAP_DAC_OVERRIDE'];
+    }),
+    'one',
+  ]);
+  expect(outcome.stderr).toContain('/x: Read-only file system');
+  expect(outcome.stderr).toMatch(/hostname: Read-only file system/);
+  expect(outcome.stdout).toMatch(/0\n$/);
+});
+
+test('in a user namespace the container’s root is another user of the host', async (context) => {
+  needs(context, 'root');
+  const bundle = await t.bundle('id -u; cat /proc/self/uid_map; echo x > /tmp/file', ({ linux, root }) => {
+    root.readonly = false;
+    linux.namespaces.push({ type: 'user' });
+    linux.uidMappings = linux.gidMappings = [{ containerID: 0, hostID: 123456, size: 1000 }];
+  });
+  chownTree(join(bundle, 'rootfs'), 123456);
+  const { status, stdout, stderr } = await t.oci(['run', '-b', bundle, 'one']);
+  expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+  expect(stdout.replace(/ +/g, ' ')).toBe('0\n 0 123456 1000\n');
+  await t.ok('create', '-b', bundle, 'two');
+  await t.ok('start', 'two');
+  expect(t.left()).toContain('two');
+});
+
+function chownTree(path: string, id: number): void {
+  lchownSync(path, id, id);
+  for (const entry of readdirSync(path, { withFileTypes: true })) {
+    if (entry.isDirectory()) chownTree(join(path, entry.name), id);
+    else lchownSync(join(path, entry.name), id, id);
+  }
+  chownSync(path, id, id);
+}
+
+test('namespaces are joined by path', async (context) => {
+  needs(context, 'root');
+  await t.ok('run', '-d', '-b', await t.bundle('sleep 1000'), 'first');
+  const { pid } = JSON.parse(await t.ok('state', 'first'));
+  const out = await run('readlink /proc/self/ns/net; readlink /proc/self/ns/ipc', ({ linux }) => {
+    for (const [type, file] of [
+      ['network', 'net'],
+      ['ipc', 'ipc'],
+    ] as const)
+      linux.namespaces.find((one: { type: string }) => one.type === type).path = `/proc/${pid}/ns/${file}`;
+  });
+  const ns = (file: string) => t.ok('exec', 'first', 'readlink', `/proc/self/ns/${file}`);
+  expect(out).toBe((await ns('net')) + (await ns('ipc')));
+});
+
+test('hooks run at their times with the states that the specification names', async (context) => {
+  needs(context, 'root');
+  const log = join(t.folder, 'hooks');
+  const hook = (kind: string, path = '/bin/sh') => ({
+    path,
+    args: ['sh', '-c', `read -r s; echo "${kind} $s" >> ${log}`],
+  });
+  const bundle = await t.bundle('echo ran; sleep 1000', ({ linux, mounts, ...config }) => {
+    // Hooks inside the container reach the log, too.
+    mounts.push({ destination: t.folder, type: 'bind', source: t.folder, options: ['bind'] });
+    void linux;
+    void config;
+  });
+  const path = join(bundle, 'config.json');
+  const config = JSON.parse(readFileSync(path, 'utf8'));
+  config.hooks = Object.fromEntries(
+    ['prestart', 'createRuntime', 'createContainer', 'startContainer', 'poststart', 'poststop'].map(
+      (kind) => [kind, [hook(kind)]],
+    ),
+  );
+  mkdirSync(join(bundle, 'rootfs', t.folder), { recursive: true });
+  writeFileSync(path, JSON.stringify(config));
+  const kinds = () =>
+    readFileSync(log, 'utf8')
+      .trim()
+      .split('\n')
+      .map((line) => {
+        const at = line.indexOf(' ');
+        return [line.slice(0, at), JSON.parse(line.slice(at + 1)).status];
+      });
+  await t.ok('create', '-b', bundle, 'one');
+  expect(kinds()).toEqual([
+    ['prestart', 'created'],
+    ['createRuntime', 'creating'],
+    ['createContainer', 'creating'],
+  ]);
+  await t.ok('start', 'one');
+  const order = kinds()
+    .slice(3)
+    .map(([kind]) => kind);
+  expect(order.sort()).toEqual(['poststart', 'startContainer']);
+  await t.ok('delete', '--force', 'one');
+  expect(kinds().at(-1)).toEqual(['poststop', 'stopped']);
+});
+
+test.each(['prestart', 'createRuntime', 'createContainer'])(
+  'a %s hook that fails ends create with what it printed, and nothing is left',
+  async (kind) => {
+    if (process.getuid?.() !== 0) return;
+    const bundle = await t.bundle('true', (config) => {
+      config.hooks = { [kind]: [{ path: '/bin/sh', args: ['sh', '-c', 'echo no luck >&2; exit 3'] }] };
+    });
+    const { status, stderr } = await t.oci(['create', '-b', bundle, 'one']);
+    expect(status).toBe(1);
+    expect(stderr).toContain(`${kind} hook /bin/sh`);
+    expect(stderr).toContain('no luck');
+    expect(t.left()).toEqual([]);
+  },
+);
+
+test('descriptors are handed on as counted, and no others', async (context) => {
+  needs(context, 'root');
+  const bundle = await t.bundle('cat <&3; ls /proc/self/fd');
+  const file = join(t.folder, 'handed');
+  writeFileSync(file, 'handed on\n');
+  const handed = openSync(file, 'r');
+  const other = openSync(file, 'r');
+  const { stdout } = await t.oci(['run', '--preserve-fds', '1', '-b', bundle, 'one'], {
+    stdio: [handed, other],
+  });
+  // The last one is ls's own.
+  expect(stdout).toBe('handed on\n0\n1\n2\n3\n4\n');
+  const refused = await t.oci(['run', '--preserve-fds', '200', '-b', bundle, 'two']);
+  expect(refused.stderr).toContain('unable to stat preserved-fd');
+});
+
+test('a terminal goes to the console socket with the size that was asked for', async (context) => {
+  needs(context, 'root');
+  using listener = new ConsoleListener(join(t.folder, 'console'));
+  const bundle = await t.bundle('tty; stty size; read line; echo "got $line"', ({ process }) => {
+    process.terminal = true;
+    process.consoleSize = { width: 91, height: 27 };
+  });
+  await t.ok('create', '-b', bundle, '--console-socket', listener.path, 'one');
+  using master = listener.take();
+  await t.ok('start', 'one');
+  expect(await readUntil(master, '27 91')).toContain('/dev/pts/0');
+  type(master, 'hello\n');
+  await readUntil(master, 'got hello');
+  await t.stopped('one');
+});
+
+test('exec has a terminal of its own', async (context) => {
+  needs(context, 'root');
+  using listener = new ConsoleListener(join(t.folder, 'console'));
+  await t.ok('run', '-d', '-b', await t.bundle('sleep 1000'), 'one');
+  await t.ok(
+    'exec',
+    '--tty',
+    '--detach',
+    '--console-socket',
+    listener.path,
+    'one',
+    'sh',
+    '-c',
+    'tty; sleep 100',
+  );
+  using master = listener.take();
+  await readUntil(master, '/dev/pts/0');
+});
+
+test.each([
+  [
+    ['create'],
+    (config: Config) => Object.assign(config.process, { terminal: true }),
+    'without setting console socket',
+  ],
+  [['create', '--console-socket', '/no/such'], () => {}, 'cannot use console socket'],
+  [
+    ['create', '--console-socket', '/no/such'],
+    (config: Config) => Object.assign(config.process, { terminal: true }),
+    '/no/such',
+  ],
+])('%j with a terminal where it cannot go is refused', async (args, change, message) => {
+  if (process.getuid?.() !== 0) return;
+  const { status, stderr } = await t.oci([...args, '-b', await t.bundle('true', change), 'one']);
+  expect([status, stderr]).toEqual([1, expect.stringContaining(message)]);
+  expect(t.left()).toEqual([]);
+});
+
+test.each<[string, (config: Config) => void, string]>([
+  [
+    'no such program',
+    ({ process }) => {
+      process.args = ['/no/such'];
+    },
+    '/no/such',
+  ],
+  [
+    'no root',
+    ({ root }) => {
+      root.path = 'nowhere';
+    },
+    'nowhere',
+  ],
+  [
+    'a mount without source',
+    ({ mounts }) =>
+      void mounts.push({ destination: '/x', type: 'bind', source: '/no/such', options: ['bind'] }),
+    '/no/such',
+  ],
+  [
+    'a wrong type',
+    ({ process }) => {
+      process.args = 'true';
+    },
+    'process.args must be an array',
+  ],
+  [
+    'a relative cwd',
+    ({ process }) => {
+      process.cwd = 'tmp';
+    },
+    'process.cwd',
+  ],
+  [
+    'an unknown namespace',
+    ({ linux }) => void linux.namespaces.push({ type: 'nonsense' }),
+    'linux.namespaces',
+  ],
+  [
+    'a sysctl of the host',
+    ({ linux }) => {
+      linux.sysctl = { 'kernel.panic': '1' };
+    },
+    'kernel.panic',
+  ],
+  [
+    'a namespace path that is none',
+    ({ linux }) => {
+      linux.namespaces[1].path = '/etc/passwd';
+    },
+    '/etc/passwd',
+  ],
+  [
+    'id maps that overlap',
+    ({ linux }) => {
+      linux.namespaces.push({ type: 'user' });
+      linux.uidMappings = linux.gidMappings = [
+        { containerID: 0, hostID: 1, size: 10 },
+        { containerID: 5, hostID: 100, size: 10 },
+      ];
+    },
+    'overlap',
+  ],
+  [
+    'a cgroup path that leads out',
+    ({ linux }) => {
+      linux.cgroupsPath = '/..';
+    },
+    'cgroupsPath',
+  ],
+  [
+    'a limit that the kernel refuses',
+    ({ linux }) => {
+      linux.resources.cpu = { cpus: '9999' };
+    },
+    'cpu.cpus',
+  ],
+])('%s: create fails with a sentence, and nothing is left', async (_, change, message) => {
+  if (process.getuid?.() !== 0) return;
+  const { status, stderr } = await t.oci(['create', '-b', await t.bundle('true', change), 'one']);
+  expect(status).toBe(1);
+  expect(stderr).toContain(message);
+  expect(stderr.trim().split('\n')).toHaveLength(1);
+  expect(t.left()).toEqual([]);
+});
+
+test.each([
+  ['{', 'is not JSON'],
+  ['[]', 'must be a JSON object'],
+  ['{"ociVersion": "2.0.0"}', 'ociVersion'],
+])('the config.json %j is refused', async (text, message) => {
+  const bundle = join(t.folder, 'b');
+  mkdirSync(bundle);
+  writeFileSync(join(bundle, 'config.json'), text);
+  expect((await t.oci(['create', '-b', bundle, 'one'])).stderr).toContain(message);
+  expect(existsSync(t.state)).toBe(false);
+});
+
+test('a bundle without config.json is told as such', async () => {
+  expect((await t.oci(['create', '-b', t.folder, 'one'])).stderr).toContain('config.json not found');
+});
