@@ -4,7 +4,7 @@
  */
 import type { Argument, Program, Register, Step, Struct } from '../plan/plan.js';
 import type { SyscallName } from '../plan/syscalls.js';
-import { AT, O, RESOLVE, STAT, STATFS } from './numbers.js';
+import { AT, O, RESOLVE, S, STAT, STATFS } from './numbers.js';
 
 interface CallOptions {
   readonly result?: Register;
@@ -43,6 +43,29 @@ export function openHow(flags: readonly Open[], resolve: readonly Resolve[]): St
   const made = { bytes, text };
   hows.set(text, made);
   return made;
+}
+
+/** A field of what a call has written. */
+export interface Place {
+  readonly from: Struct;
+  readonly at: number;
+  readonly size: 1 | 4 | 8;
+  readonly mask?: number;
+}
+
+/** The S_IFMT bits of a struct stat. */
+export function fileType(stat: Struct): Place {
+  return { from: stat, at: STAT.mode, size: 4, mask: S.IFMT };
+}
+
+/** The device that a device node stands for. */
+export function deviceNumber(stat: Struct): Place {
+  return { from: stat, at: STAT.rdev, size: 8 };
+}
+
+/** The f_type of a struct statfs. */
+export function fsType(statfs: Struct): Place {
+  return { from: statfs, at: STATFS.type, size: 8 };
 }
 
 export const OPEN_HOW_SIZE = 24;
@@ -204,15 +227,8 @@ export class ProgramBuilder {
     return this.#statfs;
   }
 
-  expect(
-    what: string,
-    from: Struct,
-    at: number,
-    size: 1 | 4 | 8,
-    equals: number,
-    error: string,
-    mask?: number,
-  ): void {
+  /** Fails with an errno unless a field is as it should be. */
+  expect(what: string, { from, at, size, mask }: Place, equals: number, error: string, hint?: string): void {
     this.#steps.push({
       op: 'expect',
       what,
@@ -222,19 +238,12 @@ export class ProgramBuilder {
       equals,
       error,
       ...(mask === undefined ? {} : { mask }),
+      ...(hint === undefined ? {} : { hint }),
     });
   }
 
   /** Whether a field equals a value: 1 or 0 in `result`. */
-  compare(
-    what: string,
-    from: Struct,
-    at: number,
-    size: 4 | 8,
-    equals: number,
-    result: Register,
-    mask?: number,
-  ): void {
+  compare(what: string, { from, at, size, mask }: Place, equals: number, result: Register): void {
     this.#steps.push({
       op: 'load',
       what,

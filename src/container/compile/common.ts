@@ -1,17 +1,17 @@
 /** What the launches of `create` and `exec` have in common: the launcher's first steps, hooks, the check of what the caller gives. */
 import type { Plan, Register, Struct } from '../plan/plan.js';
 import type { OciHook, OciProcess } from '../spec/types.js';
-import type { ProgramBuilder } from './builder.js';
+import { fsType, type ProgramBuilder } from './builder.js';
 import type { CreateContext, ExecContext } from './context.js';
 import { CompileError } from './errors.js';
-import { MAGIC, STATFS } from './numbers.js';
+import { MAGIC } from './numbers.js';
 import { TAG } from './tags.js';
 
 /** Opens the host's procfs as `proc`, and makes sure that it is one: what is written there later must reach the kernel. */
 export function openProc(launcher: ProgramBuilder): void {
   launcher.open('open /proc', '/proc', ['PATH', 'DIRECTORY'], 'proc');
   const statfs = launcher.statfs('look what /proc is', 'proc');
-  launcher.expect('use /proc: it is no procfs', statfs, STATFS.type, 8, MAGIC.PROC, 'ENODEV');
+  launcher.expect('use /proc: it is no procfs', fsType(statfs), MAGIC.PROC, 'ENODEV');
 }
 
 /** Hooks in their order, each with the state on its standard input. */

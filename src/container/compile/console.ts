@@ -4,10 +4,20 @@
  */
 import type { Argument } from '../plan/plan.js';
 import type { OciProcess } from '../spec/types.js';
-import { data, FDCWD, NO_LINKS, named, type ProgramBuilder, register } from './builder.js';
+import {
+  data,
+  deviceNumber,
+  FDCWD,
+  fileType,
+  fsType,
+  NO_LINKS,
+  named,
+  type ProgramBuilder,
+  register,
+} from './builder.js';
 import type { ConsoleSocket } from './context.js';
 import { CompileError } from './errors.js';
-import { IOCTL, MAGIC, makedev, O, S, STAT, STATFS } from './numbers.js';
+import { IOCTL, MAGIC, makedev, O, S } from './numbers.js';
 import { attachTree, cloneTree } from './trees.js';
 
 const AF_UNIX = 1;
@@ -92,10 +102,10 @@ export function setUpConsole(
     { result: 'master', hint },
   );
   const wrong = `${what}: it is no terminal of a devpts`;
-  program.expect(wrong, program.statfs(what, 'master'), STATFS.type, 8, MAGIC.DEVPTS, 'ENODEV');
+  program.expect(wrong, fsType(program.statfs(what, 'master')), MAGIC.DEVPTS, 'ENODEV', hint);
   const stat = program.stat(what, 'master');
-  program.expect(wrong, stat, STAT.mode, 4, S.IFCHR, 'ENODEV', S.IFMT);
-  program.expect(wrong, stat, STAT.rdev, 8, makedev(5, 2), 'ENODEV');
+  program.expect(wrong, fileType(stat), S.IFCHR, 'ENODEV', hint);
+  program.expect(wrong, deviceNumber(stat), makedev(5, 2), 'ENODEV', hint);
   program.call('unlock the terminal', 'ioctl', [
     register('master'),
     named(IOCTL.TIOCSPTLCK, 'TIOCSPTLCK'),

@@ -4,7 +4,7 @@
  */
 import type { Struct } from '../plan/plan.js';
 import type { OciProcess } from '../spec/types.js';
-import { data, NULL, named, type ProgramBuilder, register } from './builder.js';
+import { data, deviceNumber, NULL, named, type ProgramBuilder, register } from './builder.js';
 import {
   type CapabilitySets,
   dropBounding,
@@ -14,7 +14,7 @@ import {
 } from './capabilities.js';
 import type { HostFacts } from './context.js';
 import { CompileError } from './errors.js';
-import { KEYCTL, makedev, PR, STAT } from './numbers.js';
+import { KEYCTL, makedev, PR } from './numbers.js';
 
 /** KEY_POS_ALL, and what a named session keyring gives its user, plus searching: possessor, user, group, other have 6 bits each. */
 const KEYRING_PERMISSIONS = 0x3f1b_0000;
@@ -115,7 +115,7 @@ function giveStreams(program: ProgramBuilder, uid: number): void {
   for (const descriptor of [0, 1, 2]) {
     const what = `give descriptor ${descriptor} to user ${uid}`;
     const stat = program.statDescriptor(what, descriptor);
-    program.compare(what, stat, STAT.rdev, 8, makedev(1, 3), 'is-null');
+    program.compare(what, deviceNumber(stat), makedev(1, 3), 'is-null');
     program.unless('not-zero', 'is-null', 'null', () => {
       program.call(what, 'fchown', [descriptor, uid, -1], { allow: ['EPERM', 'EROFS', 'EINVAL', 'EACCES'] });
     });
@@ -136,7 +136,12 @@ function enterWorkingDirectory(program: ProgramBuilder, cwd: string, path: Struc
     program.call(what, 'getcwd', [data(path), PATH_MAX], {
       hint: 'process.cwd must be a directory inside of the root.',
     });
-    program.expect('use a working directory outside of the root', path, 0, 1, 0x2f, 'EXDEV');
+    program.expect(
+      'use a working directory outside of the root',
+      { from: path, at: 0, size: 1 },
+      0x2f,
+      'EXDEV',
+    );
   };
   if (last) check();
   else program.unless('negative', 'entered', 'not-entered', check);

@@ -6,8 +6,8 @@
 import { posix } from 'node:path';
 import { parseMountOptions } from '../spec/mount-options.js';
 import type { OciDevice, OciSpec } from '../spec/types.js';
-import { data, FDCWD, named, type ProgramBuilder, register } from './builder.js';
-import { makedev, S, STAT } from './numbers.js';
+import { data, deviceNumber, FDCWD, fileType, named, type ProgramBuilder, register } from './builder.js';
+import { makedev, S } from './numbers.js';
 import { destinationPath } from './targets.js';
 import { attachTree, cloneTree } from './trees.js';
 
@@ -143,9 +143,9 @@ function makeDevice(init: ProgramBuilder, device: OciDevice, folder: string, use
 
 function verify(init: ProgramBuilder, what: string, at: string, device: OciDevice, error: string): void {
   const stat = init.stat(what, at);
-  init.expect(what, stat, STAT.mode, 4, TYPES[device.type], error, S.IFMT);
+  init.expect(what, fileType(stat), TYPES[device.type], error);
   if (device.type !== 'p')
-    init.expect(what, stat, STAT.rdev, 8, makedev(device.major ?? 0, device.minor ?? 0), error);
+    init.expect(what, deviceNumber(stat), makedev(device.major ?? 0, device.minor ?? 0), error);
 }
 
 function chown(init: ProgramBuilder, device: OciDevice): void {

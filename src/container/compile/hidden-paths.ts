@@ -4,10 +4,10 @@
  */
 import { posix } from 'node:path';
 import type { OciSpec } from '../spec/types.js';
-import { IN_ROOT, type ProgramBuilder, register } from './builder.js';
+import { deviceNumber, fileType, IN_ROOT, type ProgramBuilder, register } from './builder.js';
 import { makeFilesystem } from './filesystems.js';
 import { CONTAINER_PROC, mountsProc } from './mounts.js';
-import { makedev, S, STAT } from './numbers.js';
+import { makedev, S } from './numbers.js';
 import { attachTree, cloneTree, setAttributes } from './trees.js';
 
 const RDONLY = { value: 1, text: 'MOUNT_ATTR_RDONLY' };
@@ -52,8 +52,8 @@ export function maskPaths(init: ProgramBuilder, spec: OciSpec): void {
   init.open("open the host's /dev/null", '/dev/null', ['PATH', 'NOFOLLOW'], 'null');
   const stat = init.stat("look at the host's /dev/null", 'null');
   const wrong = "mask paths: the host's /dev/null is no such device";
-  init.expect(wrong, stat, STAT.mode, 4, S.IFCHR, 'ENODEV', S.IFMT);
-  init.expect(wrong, stat, STAT.rdev, 8, makedev(1, 3), 'ENODEV');
+  init.expect(wrong, fileType(stat), S.IFCHR, 'ENODEV');
+  init.expect(wrong, deviceNumber(stat), makedev(1, 3), 'ENODEV');
   for (const path of paths) maskPath(init, spec, path);
   init.close('null');
 }
@@ -63,7 +63,7 @@ function maskPath(init: ProgramBuilder, spec: OciSpec, path: string): void {
   openTarget(init, spec, what, path, ['PATH']);
   init.unless('negative', 'target', 'missing', () => {
     const stat = init.stat(what, 'target');
-    init.compare(what, stat, STAT.mode, 4, S.IFDIR, 'is-directory', S.IFMT);
+    init.compare(what, fileType(stat), S.IFDIR, 'is-directory');
     const file = init.newLabel('file');
     const attach = init.newLabel('attach');
     init.jump('zero', 'is-directory', file);

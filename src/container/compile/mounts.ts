@@ -5,7 +5,17 @@
 import type { Register } from '../plan/plan.js';
 import { type MountOptions, MS, parseMountOptions } from '../spec/mount-options.js';
 import type { OciMount, OciSpec } from '../spec/types.js';
-import { data, FDCWD, IN_ROOT, NULL, named, type ProgramBuilder, register } from './builder.js';
+import {
+  data,
+  FDCWD,
+  fileType,
+  fsType,
+  IN_ROOT,
+  NULL,
+  named,
+  type ProgramBuilder,
+  register,
+} from './builder.js';
 import { mountCgroups } from './cgroups.js';
 import type { CreateContext } from './context.js';
 import {
@@ -17,7 +27,7 @@ import {
   splitOptions,
 } from './filesystems.js';
 import type { NamespacePlan } from './namespaces.js';
-import { MAGIC, O, S, STAT, STATFS } from './numbers.js';
+import { MAGIC, O, S, STAT } from './numbers.js';
 import { type Sources, sourcePath, takeSource } from './sources.js';
 import {
   checkDestination,
@@ -129,10 +139,10 @@ function bind(
   }
   if (path === '/proc') {
     const statfs = init.statfs(`look what ${source} is`, 'tree');
-    init.expect(`bind ${source} to /proc: it is no procfs`, statfs, STATFS.type, 8, MAGIC.PROC, 'EINVAL');
+    init.expect(`bind ${source} to /proc: it is no procfs`, fsType(statfs), MAGIC.PROC, 'EINVAL');
   }
   const stat = init.stat(`look what ${source} is`, 'tree');
-  init.compare(`look what ${source} is`, stat, STAT.mode, 4, S.IFDIR, 'is-directory', S.IFMT);
+  init.compare(`look what ${source} is`, fileType(stat), S.IFDIR, 'is-directory');
   const { set, clear } = options.attributes;
   if ((set | clear) !== 0) {
     setAttributes(init, `set what ${path} allows`, 'tree', attributesOf(set, clear), 'one', {

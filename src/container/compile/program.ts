@@ -5,8 +5,8 @@
 import { posix } from 'node:path';
 import { CONTROL, type Register } from '../plan/plan.js';
 import type { OciProcess } from '../spec/types.js';
-import { data, FDCWD, named, type ProgramBuilder, register } from './builder.js';
-import { S, STAT } from './numbers.js';
+import { data, FDCWD, fileType, named, type ProgramBuilder, register } from './builder.js';
+import { S } from './numbers.js';
 
 /** Where programs are looked for when the environment has no PATH. */
 const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
@@ -54,14 +54,20 @@ export function checkProgram(program: ProgramBuilder, name: string, candidates: 
     });
     program.unless('negative', 'there', 'not-there', () => {
       const stat = program.statPath(what, candidate);
-      program.compare(what, stat, STAT.mode, 4, S.IFDIR, 'is-directory', S.IFMT);
+      program.compare(what, fileType(stat), S.IFDIR, 'is-directory');
       program.jump('zero', 'is-directory', found);
     });
   }
   // None: the last one tells why, and a directory of that name is no program either.
   const last = candidates.at(-1) ?? name;
   program.call(what, 'faccessat', [FDCWD, data(last), named(X_OK, 'X_OK')], { hint });
-  program.expect(`${what}: it is a directory`, { bytes: new Uint8Array(1), text: '{0}' }, 0, 1, 1, 'EACCES');
+  program.expect(
+    `${what}: it is a directory`,
+    { from: { bytes: new Uint8Array(1), text: '{0}' }, at: 0, size: 1 },
+    1,
+    'EACCES',
+    hint,
+  );
   program.label(found);
 }
 

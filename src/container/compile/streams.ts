@@ -3,8 +3,8 @@
  * the descriptor. Only a real /dev/null is taken for it.
  */
 import type { Argument } from '../plan/plan.js';
-import { FDCWD, NO_LINKS, named, type ProgramBuilder, register } from './builder.js';
-import { makedev, O, S, STAT } from './numbers.js';
+import { deviceNumber, FDCWD, fileType, NO_LINKS, named, type ProgramBuilder, register } from './builder.js';
+import { makedev, O, S } from './numbers.js';
 
 const NULL_DEVICE = makedev(1, 3);
 const F_SETFL = 4;
@@ -25,8 +25,8 @@ export function replaceNull(program: ProgramBuilder, root: string | undefined): 
   );
   program.jump('negative', 'null', done);
   const stat = program.stat(what, 'null');
-  program.compare(what, stat, STAT.mode, 4, S.IFCHR, 'is-device', S.IFMT);
-  program.compare(what, stat, STAT.rdev, 8, NULL_DEVICE, 'is-null');
+  program.compare(what, fileType(stat), S.IFCHR, 'is-device');
+  program.compare(what, deviceNumber(stat), NULL_DEVICE, 'is-null');
   program.unless('zero', 'is-device', 'no-device', () => {
     program.unless('zero', 'is-null', 'no-null', () => {
       program.call('let it block again', 'fcntl', [
@@ -44,8 +44,8 @@ export function replaceNull(program: ProgramBuilder, root: string | undefined): 
 function replaceStream(program: ProgramBuilder, descriptor: number): void {
   const what = `take descriptor ${descriptor} from the host's /dev/null to the container's`;
   const stat = program.statDescriptor(what, descriptor);
-  program.compare(what, stat, STAT.mode, 4, S.IFCHR, 'is-device', S.IFMT);
-  program.compare(what, stat, STAT.rdev, 8, NULL_DEVICE, 'is-null');
+  program.compare(what, fileType(stat), S.IFCHR, 'is-device');
+  program.compare(what, deviceNumber(stat), NULL_DEVICE, 'is-null');
   program.unless('zero', 'is-device', 'no-device', () => {
     program.unless('zero', 'is-null', 'no-null', () => {
       program.call(what, 'dup3', [register('null'), descriptor, 0]);

@@ -3,9 +3,9 @@
  * into /proc would hide /proc/self/attr or /proc/sys): nothing is mounted there but what is known to belong there.
  */
 import { posix } from 'node:path';
-import { data, NO_LINKS, named, type ProgramBuilder, register } from './builder.js';
+import { data, fsType, NO_LINKS, named, type ProgramBuilder, register } from './builder.js';
 import { CompileError } from './errors.js';
-import { MAGIC, STATFS } from './numbers.js';
+import { MAGIC } from './numbers.js';
 
 /** Files of procfs that are mounted over: lxcfs emulates the first eight, the others are set for tests and FIPS mode. */
 const ALLOWED_IN_PROC: ReadonlySet<string> = new Set([
@@ -69,9 +69,15 @@ export function refuseProc(init: ProgramBuilder, path: string): void {
   if (ALLOWED_IN_PROC.has(path)) return;
   const what = `mount anything at ${path}, which leads into /proc`;
   const statfs = init.statfs(`look what is at ${path}`, 'target');
-  init.compare(`look what is at ${path}`, statfs, STATFS.type, 8, MAGIC.PROC, 'is-proc');
+  init.compare(`look what is at ${path}`, fsType(statfs), MAGIC.PROC, 'is-proc');
   init.unless('zero', 'is-proc', 'not-proc', () => {
-    init.expect(what, statfs, STATFS.type, 8, 0, 'EPERM');
+    init.expect(
+      what,
+      fsType(statfs),
+      0,
+      'EPERM',
+      `A link in the root leads from ${path} into /proc: mount it elsewhere, or mend the image.`,
+    );
   });
 }
 
