@@ -6,7 +6,7 @@ import { MOUNT_ATTR, type MountOptions, MS } from '../spec/mount-options.js';
 import { data, FDCWD, named, type ProgramBuilder, register } from './builder.js';
 import type { CgroupContext, CgroupHierarchy } from './context.js';
 import { makeFilesystem } from './filesystems.js';
-import { finishTree, type MountContext } from './mounts.js';
+import { finishTree, type MountContext } from './mount-context.js';
 import { ensureTarget, refuseProc } from './targets.js';
 import { attachTree, cloneTree, setAttributes } from './trees.js';
 

@@ -143,9 +143,10 @@ function makeDevice(init: ProgramBuilder, device: OciDevice, folder: string, use
 
 function verify(init: ProgramBuilder, what: string, at: string, device: OciDevice, error: string): void {
   const stat = init.stat(what, at);
-  init.expect(what, fileType(stat), TYPES[device.type], error);
+  const hint = `Remove ${device.path} from the root, or mount a tmpfs at /dev.`;
+  init.expect(what, fileType(stat), TYPES[device.type], error, hint);
   if (device.type !== 'p')
-    init.expect(what, deviceNumber(stat), makedev(device.major ?? 0, device.minor ?? 0), error);
+    init.expect(what, deviceNumber(stat), makedev(device.major ?? 0, device.minor ?? 0), error, hint);
 }
 
 function chown(init: ProgramBuilder, device: OciDevice): void {

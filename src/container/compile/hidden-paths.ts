@@ -6,7 +6,8 @@ import { posix } from 'node:path';
 import type { OciSpec } from '../spec/types.js';
 import { deviceNumber, fileType, IN_ROOT, type ProgramBuilder, register } from './builder.js';
 import { makeFilesystem } from './filesystems.js';
-import { CONTAINER_PROC, mountsProc } from './mounts.js';
+import { CONTAINER_PROC } from './mount-context.js';
+import { mountsProc } from './mounts.js';
 import { makedev, S } from './numbers.js';
 import { attachTree, cloneTree, setAttributes } from './trees.js';
 

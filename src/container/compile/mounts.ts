@@ -17,18 +17,10 @@ import {
   register,
 } from './builder.js';
 import { mountCgroups } from './cgroups.js';
-import type { CreateContext } from './context.js';
-import {
-  attributeNames,
-  type Filesystem,
-  fitsFsconfig,
-  makeFilesystem,
-  reconfigure,
-  splitOptions,
-} from './filesystems.js';
-import type { NamespacePlan } from './namespaces.js';
+import { type Filesystem, fitsFsconfig, makeFilesystem, reconfigure, splitOptions } from './filesystems.js';
+import { attributesOf, CONTAINER_PROC, finishTree, type MountContext } from './mount-context.js';
 import { MAGIC, O, S, STAT } from './numbers.js';
-import { type Sources, sourcePath, takeSource } from './sources.js';
+import { sourcePath, takeSource } from './sources.js';
 import {
   checkDestination,
   destinationPath,
@@ -38,18 +30,6 @@ import {
   refuseProc,
 } from './targets.js';
 import { attachTree, cloneTree, descriptorPath, setAttributes } from './trees.js';
-
-export interface MountContext {
-  readonly spec: OciSpec;
-  readonly context: CreateContext;
-  readonly namespaces: NamespacePlan;
-  readonly sources: Sources;
-  /** SELinux context for new file systems. */
-  readonly label?: string;
-}
-
-/** The register that keeps the container's procfs open: what is masked in it is found from there, wherever its name may lead by then. */
-export const CONTAINER_PROC: Register = 'container-proc';
 
 /** True where some mount brings a fresh procfs to /proc. */
 export function mountsProc(spec: OciSpec): boolean {
@@ -87,35 +67,6 @@ function makeReadonly(init: ProgramBuilder, path: string): void {
   init.openAt2(what, register('root'), path.slice(1), ['PATH'], IN_ROOT, { result: 'target' });
   setAttributes(init, what, 'target', { set: { value: 1, text: 'MOUNT_ATTR_RDONLY' } });
   init.close('target');
-}
-
-/** Recursive attributes, then the propagation: after attaching, since a shared parent makes its children shared. */
-export function finishTree(init: ProgramBuilder, path: string, options: MountOptions): void {
-  const { set, clear } = options.recursive;
-  if ((set | clear) !== 0) {
-    setAttributes(init, `set what ${path} and below allow`, 'tree', attributesOf(set, clear), 'recursive', {
-      hint: 'Recursive attributes need Linux 5.12; what the host has locked cannot be cleared in a user namespace.',
-    });
-  }
-  for (const propagation of options.propagation) {
-    setAttributes(
-      init,
-      `set the propagation of ${path}`,
-      'tree',
-      { propagation: propagation & ~MS.REC },
-      (propagation & MS.REC) === 0 ? 'one' : 'recursive',
-    );
-  }
-}
-
-function attributesOf(
-  set: number,
-  clear: number,
-): { set?: { value: number; text: string }; clear?: { value: number; text: string } } {
-  return {
-    ...(set === 0 ? {} : { set: { value: set, text: attributeNames(set) } }),
-    ...(clear === 0 ? {} : { clear: { value: clear, text: attributeNames(clear) } }),
-  };
 }
 
 function bind(

@@ -1,0 +1,201 @@
+/**
+ * The program of a container's first process, from its birth to the program that it becomes: the order in which privileges, mounts and the
+ * engine's work depend on each other.
+ */
+import type { Struct } from '../plan/plan.js';
+import { OCI_VERSION, type OciSpec } from '../spec/types.js';
+import { data, named, type ProgramBuilder, register } from './builder.js';
+import { grantable } from './capabilities.js';
+import { joinCgroups } from './cgroups.js';
+import { runHooks, seccompComesLast } from './common.js';
+import { setUpConsole } from './console.js';
+import type { CreateContext } from './context.js';
+import { becomeUser, joinKeyring, setLabels, setNoNewPrivileges, setUndumpable } from './credentials.js';
+import { makeDevices } from './devices.js';
+import { ensureWorkingDirectory, makePathsReadonly, maskPaths } from './hidden-paths.js';
+import { askForRlimits, setRlimits, setScheduling } from './limits.js';
+import { setLoopbackUp } from './loopback.js';
+import { mountAll } from './mounts.js';
+import { becomeRoot, makeOwnNamespaces, type NamespacePlan, setNames } from './namespaces.js';
+import {
+  candidatesOf,
+  checkProgram,
+  closeOthers,
+  environmentOf,
+  execProgram,
+  keepDescriptors,
+} from './program.js';
+import { bindRoot, enterRoot, isolateMounts, makeRootReadonly, openRoot } from './rootfs.js';
+import { fillPid, installSeccomp, markedState, stateWithPid } from './seccomp.js';
+import type { Sources } from './sources.js';
+import { replaceNull } from './streams.js';
+import { writeSysctls } from './sysctl.js';
+import { PEER, TAG } from './tags.js';
+import { descriptorPath } from './trees.js';
+
+/** What the parts of one compilation share. */
+export interface Creation {
+  readonly spec: OciSpec;
+  readonly context: CreateContext;
+  readonly namespaces: NamespacePlan;
+  readonly sources: Sources;
+  /** Somebody else maps init's ids or tells its pid, and it must wait for that. */
+  readonly waits: boolean;
+  /** The launcher stands outside of init's user namespace and sets its limits. */
+  readonly outerLimits: boolean;
+  readonly setgroupsDenied: boolean;
+}
+
+/** The first process, from its birth to the program. */
+export function runInit(init: ProgramBuilder, creation: Creation, parent: string): void {
+  const { spec, context, namespaces } = creation;
+  const { process } = spec;
+  if (creation.waits)
+    init.add({
+      op: 'receive',
+      what: 'wait for the launcher',
+      tag: PEER.mapped,
+      peer: parent,
+      result: 'outer-pid',
+    });
+  if (namespaces.user) becomeRoot(init, creation.setgroupsDenied);
+  setUndumpable(init);
+  joinCgroups(init, context.cgroup);
+  if (context.resctrlTasks !== undefined) init.write('join the class of service of resctrl', 'resctrl', '0');
+  makeOwnNamespaces(init, namespaces);
+  init.call('start a session', 'setsid', []);
+  init.call('take all permissions that are asked for', 'umask', [0]);
+  if (context.newKeyring !== false) joinKeyring(init, context.id, true);
+  if (namespaces.created.has('network')) setLoopbackUp(init);
+  if (namespaces.has('uts')) setNames(init, spec);
+
+  buildRoot(init, creation);
+  enterRoot(init, spec, context, namespaces.has('mount'));
+
+  writeSysctls(init, spec, namespaces);
+  setScheduling(init, process, spec.linux);
+  // procfs is needed to open the fifo with, and for nothing else from here on.
+  const kept = [
+    ...(context.execFifo === undefined ? [] : ['proc', 'fifo']),
+    ...(context.seccomp?.listener === undefined ? [] : ['listener']),
+  ];
+  keepDescriptors(init, kept, context.control);
+  if (creation.outerLimits) askForRlimits(init, process);
+  else setRlimits(init, process);
+  if (process !== undefined) setLabels(init, process, context.host);
+  closeOthers(init, kept.length, context.preserveFds ?? 0, context.control);
+  becomeProgram(init, creation);
+}
+
+/** Mounts, devices, hooks, terminal, hidden paths: all through the root's descriptor, from outside of it. */
+function buildRoot(init: ProgramBuilder, creation: Creation): void {
+  const { spec, context, namespaces, sources } = creation;
+  const mounts = namespaces.has('mount');
+  if (mounts) {
+    isolateMounts(init, spec, context);
+    bindRoot(init, spec, context);
+    const label = context.host.selinux ? spec.linux?.mountLabel : undefined;
+    mountAll(init, { spec, context, namespaces, sources, ...(label === undefined ? {} : { label }) });
+  } else openRoot(init, spec, context);
+  makeDevices(init, spec, namespaces.user);
+
+  const { hooks } = spec;
+  const engineActs =
+    context.prepare === true ||
+    (hooks?.prestart ?? []).length + (hooks?.createRuntime ?? []).length > 0 ||
+    Object.keys(spec.linux?.netDevices ?? {}).length > 0;
+  if (engineActs) {
+    init.add({ op: 'send', what: 'have the engine prepare the container', tag: TAG.prepare });
+    init.add({ op: 'receive', what: 'have the engine prepare the container', tag: TAG.prepare });
+  }
+  if ((hooks?.createContainer ?? []).length > 0) {
+    init.call('go to the root', 'fchdir', [register('root')]);
+    runHooks(init, 'createContainer', hooks?.createContainer, stateFor(init, creation, 'creating'));
+  }
+  if (spec.process !== undefined) {
+    setUpConsole(init, spec.process, 'root', mounts);
+    if (spec.process.terminal !== true) replaceNull(init, 'root');
+  }
+  ensureWorkingDirectory(init, spec);
+  if (!mounts) return;
+  makePathsReadonly(init, spec);
+  maskPaths(init, spec);
+  makeRootReadonly(init, spec);
+}
+
+/** The state as hooks in the container get it: with the pid that the process has in there. */
+function stateFor(init: ProgramBuilder, creation: Creation, status: 'creating' | 'created'): Struct {
+  init.call('look up the own pid', 'getpid', [], { result: 'own-pid' });
+  const marked = stateWithPid(state(creation, status), `{state ${status}}`);
+  fillPid(init, marked, 'own-pid');
+  return marked.struct;
+}
+
+function state({ spec, context }: Creation, status: 'creating' | 'created') {
+  return markedState({
+    ociVersion: OCI_VERSION,
+    id: context.id,
+    status,
+    bundle: context.bundle,
+    ...(spec.annotations === undefined ? {} : { annotations: spec.annotations }),
+  });
+}
+
+/** Privileges go, the engine is told, `start` is waited for, and the program begins. */
+function becomeProgram(init: ProgramBuilder, creation: Creation): void {
+  const { spec, context, namespaces, setgroupsDenied } = creation;
+  const { process } = spec;
+  const { seccomp, host } = context;
+  const install = () => {
+    if (seccomp !== undefined) installSeccomp(init, seccomp, state(creation, 'creating'), 'outer-pid');
+  };
+  const environment =
+    process === undefined ? [] : environmentOf(process, context.environment ?? [], context.home);
+  const candidates = process === undefined ? [] : candidatesOf(process.args[0] ?? '', environment);
+  // A listener's agent must be there before the container counts as created.
+  const late = process !== undefined && seccompComesLast(process) && seccomp?.listener === undefined;
+  if (process !== undefined) {
+    setNoNewPrivileges(init, process);
+    const sets = grantable(process.capabilities, host, namespaces.user, (message) => context.warn?.(message));
+    const keepAdmin = seccomp !== undefined && !seccompComesLast(process);
+    becomeUser(
+      init,
+      process,
+      { sets, host, userNamespace: namespaces.user, setgroupsDenied, keepAdmin },
+      () => {
+        checkProgram(init, process.args[0] ?? '', candidates);
+        if (!late) install();
+      },
+    );
+  }
+  init.add({ op: 'send', what: 'tell that the container is ready', tag: TAG.ready });
+  if (context.execFifo !== undefined) waitForStart(init);
+  if (process === undefined) {
+    // Only `start` would need it, and has said so.
+    init.add({ op: 'exit', what: 'end: there is no process to start', status: 1 });
+    return;
+  }
+  runHooks(init, 'startContainer', spec.hooks?.startContainer, startState(init, creation), environment);
+  if (context.execFifo !== undefined) init.close('start');
+  if (late) install();
+  execProgram(init, process, candidates, environment);
+}
+
+function startState(init: ProgramBuilder, creation: Creation): Struct {
+  if ((creation.spec.hooks?.startContainer ?? []).length === 0) return { bytes: new Uint8Array(0) };
+  return stateFor(init, creation, 'created');
+}
+
+/** Opens the fifo for writing: that waits until `start` opens it for reading. It stays open until the program begins or fails to. */
+function waitForStart(init: ProgramBuilder): void {
+  const path = descriptorPath(init, 'fifo');
+  init.call(
+    'wait for start',
+    'openat',
+    [register('proc'), data(path), named(0o2000001, 'O_WRONLY|O_CLOEXEC'), 0],
+    { result: 'start', hint: 'The fifo must let the user of the container write: mode 0622.' },
+  );
+  init.close('fifo');
+  init.close('proc');
+  init.write('answer start', 'start', '0');
+}
