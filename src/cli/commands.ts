@@ -38,6 +38,21 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: () => import('./container-image.js'),
   },
   {
+    name: 'oci',
+    summary: 'be an OCI runtime: the command line of runc',
+    load: () => import('./oci-command.js'),
+  },
+  {
+    name: 'plan',
+    summary: 'print the system calls that make a container',
+    load: () => import('./plan.js'),
+  },
+  {
+    name: 'assess',
+    summary: "say how strong a container's isolation is",
+    load: () => import('./assess.js'),
+  },
+  {
     name: 'serve',
     summary: 'keep the container engine in memory, for tvmm-oci’s native client',
     load: () => import('./serve.js'),

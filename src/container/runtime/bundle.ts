@@ -29,8 +29,16 @@ export function readBundle(folder: string): Bundle {
       { hint: 'A bundle is a folder with a config.json; tvmm-oci spec writes one to start from.', cause },
     );
   }
-  const spec = parseSpec(text);
+  const spec = parsed(text);
   return { path, text, spec, rootfs: findRoot(resolve(path, spec.root.path)) };
+}
+
+/** The last one: many containers may be made of one bundle, one after the other. */
+let last: { readonly text: string; readonly spec: OciSpec } | undefined;
+
+function parsed(text: string): OciSpec {
+  if (last?.text !== text) last = { text, spec: parseSpec(text) };
+  return last.spec;
 }
 
 function findRoot(path: string): string {

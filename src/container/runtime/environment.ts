@@ -1,5 +1,8 @@
 /** What every operation of a runtime shares. */
 import type { CgroupManager } from '../cgroup/path.js';
+import type { CreateContext } from '../compile/context.js';
+import type { Plan } from '../plan/plan.js';
+import type { Bundle } from './bundle.js';
 
 export interface RuntimeLog {
   debug(message: string): void;
@@ -15,4 +18,6 @@ export interface RuntimeEnvironment {
   readonly log: RuntimeLog;
   /** The process for which containers are made, where that is not this one: relative cgroups stand at its own. */
   readonly caller?: number;
+  /** Instead of compileCreate: a process that makes many containers may have the plan already. */
+  readonly compile?: (bundle: Bundle, context: CreateContext) => Plan;
 }

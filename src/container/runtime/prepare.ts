@@ -99,13 +99,17 @@ export async function prepareCreate(
   }
 }
 
-interface Making {
+/** What is to be made. */
+interface Wanted {
   readonly environment: RuntimeEnvironment;
   readonly folder: ContainerFolder;
   readonly bundle: Bundle;
   readonly options: PrepareOptions;
-  readonly lock: ContainerLock;
   readonly console?: ConsoleSocket;
+}
+
+interface Making extends Wanted {
+  readonly lock: ContainerLock;
 }
 
 async function make(making: Making): Promise<PreparedCreate> {
@@ -134,7 +138,8 @@ async function make(making: Making): Promise<PreparedCreate> {
     const owner = rootOf(linux.uidMappings, linux.gidMappings);
     if (owner !== undefined && ownsCgroup(spec)) cgroup.giveTo(owner.uid, owner.gid);
     if (options.waitForStart) folder.makeFifo(owner);
-    const plan = compileCreate(spec, contextOf(making, cgroup, layout));
+    const context = contextOf(making, cgroup, layout);
+    const plan = environment.compile?.(bundle, context) ?? compileCreate(spec, context);
     return new PreparedCreate(environment, folder, spec, options, plan, record, lock);
   } catch (error) {
     await cgroup?.remove();
@@ -143,8 +148,9 @@ async function make(making: Making): Promise<PreparedCreate> {
   }
 }
 
-function contextOf(
-  { environment: { log }, folder, bundle, options, console }: Making,
+/** What the compiler is told besides config.json. */
+export function contextOf(
+  { environment: { log }, folder, bundle, options, console }: Wanted,
   cgroup: Cgroup,
   layout: CgroupLayout,
 ): CreateContext {

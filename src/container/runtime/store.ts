@@ -10,6 +10,7 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
+  rmdirSync,
   rmSync,
   unlinkSync,
   writeFileSync,
@@ -141,16 +142,30 @@ export class ContainerFolder {
   /** Removes the folder; the record last but one and the lock with it, so that a crash between leaves what the next try needs. */
   remove(): void {
     for (const name of namesIn(this.path)) {
-      if (name !== 'state.json' && name !== 'lock')
-        rmSync(join(this.path, name), { recursive: true, force: true });
+      if (name !== 'state.json' && name !== 'lock') removeEntry(join(this.path, name));
     }
-    rmSync(this.path, { recursive: true, force: true });
+    for (const name of ['state.json', 'lock']) removeEntry(join(this.path, name));
+    try {
+      rmdirSync(this.path);
+    } catch {
+      // A temporary file of a command that was killed just now, or it is gone.
+      rmSync(this.path, { recursive: true, force: true });
+    }
   }
 
   #write(path: string, text: string): void {
     const temporary = `${path}.${process.pid}.new`;
     writeFileSync(temporary, text, { mode: 0o600 });
     renameSync(temporary, path);
+  }
+}
+
+/** rmSync looks at everything twice, for what is hardly ever there: folders. */
+function removeEntry(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch {
+    rmSync(path, { recursive: true, force: true });
   }
 }
 
