@@ -64,6 +64,8 @@ export class SeccompCache {
 }
 
 const shared = new SeccompCache();
+/** Parsed profiles are never changed, so that one that comes again need not be made a text again. */
+const byProfile = new WeakMap<OciSeccomp, SeccompProgram>();
 
 /**
  * The program of a profile, compiled at most once while the process lives and the profile is in use.
@@ -72,5 +74,10 @@ const shared = new SeccompCache();
  * @throws what parseSeccomp and compileSeccomp throw; SyntaxError for text that is no JSON
  */
 export function cachedSeccomp(profile: OciSeccomp | string, pointer = ''): SeccompProgram {
-  return typeof profile === 'string' ? shared.text(profile, pointer) : shared.profile(profile, pointer);
+  if (typeof profile === 'string') return shared.text(profile, pointer);
+  const known = byProfile.get(profile);
+  if (known !== undefined) return known;
+  const program = shared.profile(profile, pointer);
+  byProfile.set(profile, program);
+  return program;
 }

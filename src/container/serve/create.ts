@@ -10,6 +10,7 @@ import type { ContainerRecord } from '../runtime/record.js';
 import { ociState } from '../runtime/status.js';
 import { type Caller, ColdError, descriptorsOf, withUmask } from './caller.js';
 import { driveUntil } from './drive.js';
+import { planCache } from './plan-cache.js';
 import type { RemoteLaunch } from './remote-launch.js';
 
 interface Mode {
@@ -25,7 +26,8 @@ function prepare(
   mode: Mode,
 ): Promise<PreparedCreate> {
   const handed = descriptorsOf(caller, options.preserveFds ?? 0);
-  return prepareCreate(environment, id, {
+  const cached = { ...environment, compile: planCache.compile.bind(planCache) };
+  return prepareCreate(cached, id, {
     ...options,
     ...mode,
     preserveFds: handed.count,

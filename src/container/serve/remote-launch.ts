@@ -9,6 +9,9 @@ import { MESSAGE_SIZE } from '../launch/messages.js';
 import { type LaunchEvent, LaunchProtocol } from '../launch/protocol.js';
 import type { Plan } from '../plan/plan.js';
 
+/** Pieces that are kept to be said again; no launch says so much before it fails. */
+const MAX_SAID = 256;
+
 export class RemoteLaunch implements Disposable {
   readonly #protocol: LaunchProtocol;
   readonly #control: FileDescriptor;
@@ -16,9 +19,17 @@ export class RemoteLaunch implements Disposable {
   readonly #queue: LaunchEvent[] = [];
   #wake: (() => void) | undefined;
   #over = false;
+  readonly #said: Uint8Array[] = [];
 
-  /** @param control our end, owned from now on */
-  constructor(plan: Plan, control: FileDescriptor) {
+  /**
+   * @param control our end, owned from now on
+   * @param exact the plan with the right texts, where `plan` has others of the same shape
+   */
+  constructor(
+    plan: Plan,
+    control: FileDescriptor,
+    readonly exact?: () => Plan,
+  ) {
     this.#protocol = new LaunchProtocol(plan);
     this.#control = control;
     this.#readiness = new Readiness(control.fd, () => this.#read());
@@ -54,9 +65,17 @@ export class RemoteLaunch implements Disposable {
       bytes = new Uint8Array();
     }
     if (bytes === undefined) return;
-    this.#queue.push(...this.#protocol.push(bytes));
+    if (this.exact !== undefined && this.#said.length < MAX_SAID) this.#said.push(bytes);
+    this.#queue.push(...this.#protocol.push(bytes).map((event) => this.#exactly(event)));
     if (bytes.length === 0) this[Symbol.dispose]();
     else this.#wake?.();
+  }
+
+  /** A failure in the words of the exact plan: all that was said is said to another state machine again. */
+  #exactly(event: LaunchEvent): LaunchEvent {
+    if (event.kind !== 'failed' || this.exact === undefined) return event;
+    const again = new LaunchProtocol(this.exact());
+    return this.#said.flatMap((bytes) => again.push(bytes)).find(({ kind }) => kind === 'failed') ?? event;
   }
 
   [Symbol.dispose](): void {

@@ -12,6 +12,7 @@ import { CONTROL, type Plan } from '../plan/plan.js';
 import type { Caller } from './caller.js';
 import { Connection } from './connection.js';
 import type { PeerCheck } from './peer.js';
+import { planCache } from './plan-cache.js';
 import { RemoteLaunch } from './remote-launch.js';
 import { ANSWER, encodeAnswer, parseRequest, type Request } from './wire.js';
 
@@ -134,7 +135,8 @@ export class Session implements Disposable {
     if (control === undefined) throw new RangeError('the plan has no control socket');
     const [ours, theirs] = createSocketpair('the launch’s control socket');
     try {
-      using file = sealedMemfd('tvmm-plan', encodePlan(plan), 'data');
+      const prepared = planCache.prepared(plan);
+      using file = sealedMemfd('tvmm-plan', prepared?.bytes ?? encodePlan(plan), 'data');
       using _theirs = theirs;
       const text = Buffer.from(errors);
       const header = encodeAnswer(ANSWER.plan, control, 3 + descriptors.length, text).subarray(0, 16);
@@ -144,7 +146,7 @@ export class Session implements Disposable {
       );
       if (!sent) throw new CallerGoneError();
       if (text.length > 0) this.#connection.send(text);
-      return new RemoteLaunch(plan, ours);
+      return new RemoteLaunch(plan, ours, prepared?.exact);
     } catch (error) {
       ours[Symbol.dispose]();
       throw error;
