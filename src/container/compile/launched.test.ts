@@ -194,6 +194,78 @@ describe('a container', () => {
     expect(text).toMatch(/^0\ndevice\n0\n\s*0\s+100000\s+1000\nMax open files\s+20\s+30/);
   });
 
+  it('has mounts whose options only mount(2) can say, and remounts others', () => {
+    const lower = join(bundle, 'x'.repeat(200), 'y'.repeat(100));
+    mkdirSync(lower, { recursive: true });
+    writeFileSync(join(lower, 'below'), '');
+    mkdirSync(join(bundle, 'volume'));
+    const text = output(
+      spec('ls /over; cat /proc/mounts; echo x > /volume/x', {
+        mounts: [
+          proc,
+          dev,
+          {
+            destination: '/over',
+            type: 'overlay',
+            source: 'overlay',
+            options: [`lowerdir=${lower}:${join(bundle, 'volume')}`],
+          },
+          { destination: '/plain', type: 'tmpfs', source: 'odd', options: ['iversion', 'noexec', 'size=4k'] },
+          { destination: '/volume', source: 'volume', options: ['bind'] },
+          { destination: '/volume', options: ['bind', 'remount', 'ro', 'nosuid'] },
+          { destination: '/plain', options: ['remount', 'size=8k'] },
+        ],
+      }),
+    );
+    expect(text).toContain('below\n');
+    expect(text).toMatch(/odd \/plain tmpfs \S*noexec\S*size=8k/);
+    expect(text).toMatch(/ \/volume \S+ ro,nosuid/);
+    expect(text).toContain("can't create /volume/x: Read-only file system");
+  });
+
+  it('runs hooks with its state: on the host before its root is entered, in the root before its program starts', () => {
+    const hook = (file: string) => [
+      {
+        path: '/bin/sh',
+        args: ['sh', '-c', `cat > ${file}; echo "$A $PWD" > ${file}.env`],
+        env: ['A=1', 'PATH=/bin'],
+      },
+    ];
+    const annotations = { note: '"pid":1234567890' };
+    const hooks = { createContainer: hook(join(bundle, 'creating')), startContainer: hook('/created') };
+    expect(output(spec('cat /created.env', { hooks, annotations }))).toBe('1 /\n');
+    const state = { ociVersion: '1.3.0', id: `test-${process.pid}`, bundle, pid: 1, annotations };
+    const read = (path: string): unknown => JSON.parse(readFileSync(path, 'utf8'));
+    expect(read(join(bundle, 'creating'))).toEqual({ ...state, status: 'creating' });
+    expect(read(at('created'))).toEqual({ ...state, status: 'created' });
+    expect(readFileSync(join(bundle, 'creating.env'), 'utf8')).toBe(`1 ${join(bundle, 'rootfs')}\n`);
+  });
+
+  it('fails with what a hook has printed', () => {
+    const hooks = { createContainer: [{ path: '/bin/sh', args: ['sh', '-c', 'echo broken >&2; exit 3'] }] };
+    expect(failure(spec('true', { hooks }))).toMatch(
+      /^cannot run the createContainer hook \/bin\/sh: .*broken/s,
+    );
+  });
+
+  it('has clocks of its own in a time namespace of its user namespace', () => {
+    chownSync(at(''), 100_000, 100_000);
+    const mapping = [{ containerID: 0, hostID: 100_000, size: 1000 }];
+    const text = output(
+      spec(
+        'cat /proc/self/timens_offsets',
+        {},
+        {
+          namespaces: ['pid', 'mount', 'user', 'time'].map((type) => ({ type })),
+          uidMappings: mapping,
+          gidMappings: mapping,
+          timeOffsets: { boottime: { secs: 86_400, nanosecs: 5 } },
+        },
+      ),
+    );
+    expect(text).toMatch(/boottime\s+86400\s+5/);
+  });
+
   it('takes a further process in, with the same root and no descriptor of the host', () => {
     const inner = {
       args: ['sh', '-c', 'cat /marker; ls /proc/self/fd; id -u'],
