@@ -44,7 +44,7 @@ enum {
   FRAME_STDIN_END = 2,  /* no more stdin */
   FRAME_RESIZE = 3,     /* rows, columns: 2 bytes each */
   FRAME_PID = 4,        /* init's pid: 4 bytes */
-  FRAME_SUBSCRIBE = 5,  /* 1 byte: bit 0 stdout, bit 1 stderr; the end is always told */
+  FRAME_SUBSCRIBE = 5,  /* 1 byte: bit 0 stdout, bit 1 stderr, bit 2: stdin ends with this client */
   FRAME_STDOUT = 11,
   FRAME_STDERR = 12,
   FRAME_END = 13,       /* wait status, 4 bytes; -1 when it is not known */
@@ -206,6 +206,7 @@ static void log_output(int stream, const char *bytes, size_t length) {
 
 static void drop(struct client *c) {
   close(c->fd);
+  if ((c->streams & 4) != 0 && !want_tty) stdin_ends = 1;
   free(c->in.bytes);
   free(c->out.bytes);
   *c = (struct client){.fd = -1};
@@ -262,7 +263,7 @@ static void handle(struct client *c, int type, const unsigned char *payload, siz
     if (init_pid == 0) memcpy(&init_pid, payload, 4);
     say_ok(c);
   } else if (type == FRAME_SUBSCRIBE && length == 1) {
-    c->streams = payload[0] & 3;
+    c->streams = payload[0] & 7;
     say_ok(c);
   }
 }

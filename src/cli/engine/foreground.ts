@@ -64,7 +64,8 @@ export async function startAttached(
         onCreated: async () => {
           // A connection of its own: the engine's ends with the start.
           client = await MinderClient.connect(context.store.folder(id));
-          await follow(client, streams({ interactive }));
+          // Who started it with its input is the only one who feeds it: cat | head must not leave a container behind.
+          await follow(client, streams({ interactive }), interactive);
         },
       }),
     );
@@ -75,7 +76,7 @@ export async function startAttached(
   }
   if (client === undefined) return 125;
   using joined = client;
-  return stay(context, record, joined, { interactive, tty: options.tty, signals: true });
+  return await stay(context, record, joined, { interactive, tty: options.tty, signals: true });
 }
 
 /** Joins what runs already. @returns the exit status */
@@ -87,7 +88,7 @@ export async function attachTo(
   checkTerminal(options);
   using client = await MinderClient.connect(context.store.folder(record.id));
   await follow(client, streams(options));
-  return stay(context, record, client, options);
+  return await stay(context, record, client, options);
 }
 
 async function stay(

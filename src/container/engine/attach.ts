@@ -47,8 +47,13 @@ export class DetachKeys {
 }
 
 /** Begins to copy output. After this no byte is lost; {@link join} brings input and waits. */
-export async function follow(client: MinderClient, { stdout, stderr }: AttachStreams): Promise<void> {
-  await client.subscribe({ stdout: stdout !== undefined, stderr: stderr !== undefined }, (stream, bytes) => {
+export async function follow(
+  client: MinderClient,
+  { stdout, stderr }: AttachStreams,
+  ownsStdin = false,
+): Promise<void> {
+  const wanted = { stdout: stdout !== undefined, stderr: stderr !== undefined, ownsStdin };
+  await client.subscribe(wanted, (stream, bytes) => {
     const to = stream === 'stdout' ? stdout : stderr;
     if (to === undefined || to.write(bytes)) return;
     // Our reader is slow: so is the container, then.

@@ -11,7 +11,7 @@ export const FRAME = {
   resize: 3,
   /** Init's pid: 4 bytes. */
   pid: 4,
-  /** 1 byte: bit 0 stdout, bit 1 stderr. The end is told to every client. */
+  /** 1 byte: bit 0 stdout, bit 1 stderr, bit 2: stdin ends with this client. The end is told to every client. */
   subscribe: 5,
   stdout: 11,
   stderr: 12,

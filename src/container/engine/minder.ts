@@ -91,6 +91,8 @@ export function readExit(folder: string): ExitRecord | undefined {
 export interface Subscription {
   readonly stdout: boolean;
   readonly stderr: boolean;
+  /** The container's stdin ends when this client goes, however it goes. */
+  readonly ownsStdin?: boolean;
 }
 
 /** A connection to a container's minder. */
@@ -172,11 +174,13 @@ export class MinderClient implements Disposable {
 
   /** From now on output is given to `onOutput`. */
   async subscribe(
-    { stdout, stderr }: Subscription,
+    { stdout, stderr, ownsStdin = false }: Subscription,
     onOutput: (stream: 'stdout' | 'stderr', bytes: Buffer) => void,
   ): Promise<void> {
     this.#onOutput = onOutput;
-    await this.#ask(encodeFrame(FRAME.subscribe, Uint8Array.of((stdout ? 1 : 0) | (stderr ? 2 : 0))));
+    await this.#ask(
+      encodeFrame(FRAME.subscribe, Uint8Array.of((stdout ? 1 : 0) | (stderr ? 2 : 0) | (ownsStdin ? 4 : 0))),
+    );
   }
 
   /** @returns whether the socket takes more at once */

@@ -1,0 +1,204 @@
+import { describe, expect, it } from 'vitest';
+import { parseSpec } from '../../spec/parse.js';
+import { specText } from '../spec-text.js';
+import { compileSpec, type SpecFacts } from './compile.js';
+import { type ContainerOptions, NO_OPTIONS } from './options.js';
+import { NO_IMAGE } from './process.js';
+
+const ID = 'ab'.repeat(32);
+const facts: SpecFacts = {
+  id: ID,
+  rootPath: '/rootfs',
+  image: NO_IMAGE,
+  user: { uid: 0, gid: 0, additionalGids: [], home: '/root' },
+  etc: { hosts: '/e/hosts', resolvConf: '/e/resolv.conf', hostname: '/e/hostname' },
+  initPath: '/lib/init',
+  firstId: undefined,
+  seccompProfile: undefined,
+  kindOf: (path) => (path.startsWith('/host') ? 'directory' : undefined),
+  device: (path) =>
+    path === '/dev/fuse'
+      ? { path, type: 'c', major: 10, minor: 229, mode: 0o666, uid: 0, gid: 0 }
+      : undefined,
+  allDevices: () => [],
+  namespacePath: (container, type) => `/proc/${container}/ns/${type}`,
+};
+
+const compile = (options: Partial<ContainerOptions>, more: Partial<SpecFacts> = {}) =>
+  compileSpec({ ...NO_OPTIONS, command: ['sh'], ...options }, { ...facts, ...more });
+
+describe('a container without options', () => {
+  const spec = compile({});
+
+  it('is secure: few capabilities, no new privileges, seccomp, masked paths, a limit of processes', () => {
+    expect(spec.process?.capabilities?.bounding).toEqual([
+      'CAP_CHOWN',
+      'CAP_DAC_OVERRIDE',
+      'CAP_FOWNER',
+      'CAP_FSETID',
+      'CAP_KILL',
+      'CAP_SETGID',
+      'CAP_SETUID',
+      'CAP_SETPCAP',
+      'CAP_NET_BIND_SERVICE',
+      'CAP_SYS_CHROOT',
+      'CAP_SETFCAP',
+    ]);
+    expect(spec.process?.noNewPrivileges).toBe(true);
+    expect(spec.linux?.seccomp?.defaultAction).toBe('SCMP_ACT_ERRNO');
+    expect(spec.linux?.maskedPaths).toContain('/proc/kcore');
+    expect(spec.linux?.readonlyPaths).toContain('/proc/sys');
+    expect(spec.linux?.resources?.pids).toEqual({ limit: 4096 });
+    expect(spec.linux?.resources?.devices?.[0]).toMatchObject({ allow: false });
+  });
+
+  it('has every namespace of its own but the user namespace', () => {
+    expect(spec.linux?.namespaces).toEqual(
+      ['cgroup', 'ipc', 'uts', 'network', 'pid', 'mount'].map((type) => ({ type })),
+    );
+  });
+
+  it('sees the host’s cgroups and sysfs read-only', () => {
+    for (const destination of ['/sys', '/sys/fs/cgroup'])
+      expect(spec.mounts?.find((mount) => mount.destination === destination)?.options).toContain('ro');
+  });
+
+  it('is called by its short id and finds its programs and its home', () => {
+    expect(spec.hostname).toBe(ID.slice(0, 12));
+    expect(spec.process?.env).toEqual([
+      'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
+      `HOSTNAME=${ID.slice(0, 12)}`,
+      'HOME=/root',
+    ]);
+  });
+
+  it('is a configuration that the runtime’s strict parser takes, whatever numbers are in it', () => {
+    const limited = compile({ ulimit: ['nofile=1024:18446744073709', 'core=-1'] });
+    expect(parseSpec(specText(limited)).process?.rlimits).toEqual(limited.process?.rlimits);
+    expect(parseSpec(specText(spec)).linux?.namespaces).toEqual(spec.linux?.namespaces);
+  });
+});
+
+describe('options', () => {
+  it('take image defaults, and override them as docker does', () => {
+    const image = {
+      ...NO_IMAGE,
+      entrypoint: ['/entry'],
+      cmd: ['serve'],
+      env: ['A=1', 'B=2'],
+      workingDir: '/srv',
+    };
+    const args = (options: Partial<ContainerOptions>) => compile(options, { image }).process?.args;
+    expect(args({ command: [] })).toEqual(['/entry', 'serve']);
+    expect(args({ command: ['x'] })).toEqual(['/entry', 'x']);
+    expect(args({ command: ['x'], entrypoint: ['/other'] })).toEqual(['/other', 'x']);
+    expect(args({ command: ['x'], entrypoint: [''] })).toEqual(['x']);
+    const { process } = compile({ env: ['B=3'] }, { image });
+    expect(process?.env?.filter((entry) => /^[AB]=/.test(entry))).toEqual(['A=1', 'B=3']);
+    expect(process?.cwd).toBe('/srv');
+  });
+
+  it('give another user than root no capabilities to start with', () => {
+    const { capabilities } = compile({}, { user: { ...facts.user, uid: 1000 } }).process ?? {};
+    expect(capabilities?.effective).toEqual([]);
+    expect(capabilities?.bounding).not.toEqual([]);
+  });
+
+  it('open what --privileged is for', () => {
+    const spec = compile({ privileged: true });
+    expect(spec.process?.capabilities?.bounding).toHaveLength(41);
+    expect(spec.process?.noNewPrivileges).toBe(false);
+    expect(spec.linux?.seccomp).toBeUndefined();
+    expect(spec.linux?.maskedPaths).toBeUndefined();
+    expect(spec.linux?.resources?.devices?.[0]).toEqual({ allow: true, access: 'rwm' });
+  });
+
+  it('bind volumes without devices and set-uid programs, shallow ones first', () => {
+    const mounts = compile({ volume: ['/host/b:/data/deep:ro', '/host/a:/data'] }).mounts ?? [];
+    expect(mounts.slice(-2)).toEqual([
+      {
+        destination: '/data',
+        type: 'bind',
+        source: '/host/a',
+        options: ['rbind', 'rw', 'nosuid', 'nodev', 'rprivate'],
+      },
+      {
+        destination: '/data/deep',
+        type: 'bind',
+        source: '/host/b',
+        options: ['rbind', 'ro', 'rro', 'nosuid', 'nodev', 'rprivate'],
+      },
+    ]);
+  });
+
+  it('let a volume take the place of a mount that every container has', () => {
+    const found = compile({ volume: ['/host/hosts:/etc/hosts'] }).mounts?.filter(
+      ({ destination }) => destination === '/etc/hosts',
+    );
+    expect(found?.map(({ source }) => source)).toEqual(['/host/hosts']);
+  });
+
+  it('map a private user namespace to the container’s own range of ids', () => {
+    const spec = compile({ userns: 'private' }, { firstId: 700_000_000 });
+    expect(spec.linux?.uidMappings).toEqual([{ containerID: 0, hostID: 700_000_000, size: 65_536 }]);
+    expect(spec.linux?.namespaces?.[0]).toEqual({ type: 'user' });
+  });
+
+  it('join other containers’ namespaces and the host’s', () => {
+    expect(
+      compile({ network: ['container:web'], pid: 'host', ipc: 'container:db' }).linux?.namespaces,
+    ).toEqual([
+      { type: 'cgroup' },
+      { type: 'ipc', path: '/proc/db/ns/ipc' },
+      { type: 'uts' },
+      { type: 'network', path: '/proc/web/ns/network' },
+      { type: 'mount' },
+    ]);
+  });
+
+  it('allow a device and nothing more', () => {
+    const spec = compile({ device: ['/dev/fuse:/dev/f:rw'] });
+    expect(spec.linux?.devices).toMatchObject([{ path: '/dev/f', major: 10, minor: 229 }]);
+    expect(spec.linux?.resources?.devices?.[1]).toEqual({
+      allow: true,
+      type: 'c',
+      major: 10,
+      minor: 229,
+      access: 'rw',
+    });
+  });
+});
+
+describe('options that cannot be', () => {
+  const cases: readonly [Partial<ContainerOptions>, RegExp][] = [
+    [{ command: [] }, /COMMAND: there is none/],
+    [{ volume: ['/nowhere:/x'] }, /-v: \/nowhere does not exist/],
+    [{ volume: ['data:/x'] }, /no absolute path of the host/],
+    [{ volume: ['/host:/'] }, /cannot be mounted over/],
+    [{ volume: ['/host:/a/../../etc'] }, /may not hold/],
+    [{ volume: ['/host/a:/x', '/host/b:/x/'] }, /\/x is mounted twice/],
+    [{ tmpfs: ['/x:size=1m,evil=1'] }, /"evil=1" is no option of a tmpfs/],
+    [{ mount: ['type=bind,source=/host,target=/x,what=1'] }, /"what" is no field/],
+    [{ capAdd: ['NET_ADMIN'], capDrop: ['cap_net_admin'] }, /also in --cap-drop/],
+    [{ capAdd: ['everything'] }, /is no capability/],
+    [{ securityOpt: ['seccomp'] }, /means nothing/],
+    [{ memory: 1024 }, /smallest limit of 6 MiB/],
+    [{ memory: 2 ** 26, memorySwap: 2 ** 25 }, /less than --memory/],
+    [{ cpus: 0 }, /not a number of processors/],
+    [{ cpusetCpus: '0-' }, /no list of numbers/],
+    [{ ulimit: ['nofile=2:1'] }, /above the hard one/],
+    [{ ulimit: ['files=1'] }, /is no resource limit/],
+    [{ env: ['=x'] }, /is not NAME=VALUE/],
+    [{ workdir: 'tmp' }, /no absolute path/],
+    [{ device: ['/dev/none'] }, /is no device/],
+    [{ device: ['/dev/fuse:/dev/../x'] }, /is not HOST/],
+    [{ pid: 'mine' }, /is not private, host or container/],
+    [{ userns: 'private', privileged: true }, /cannot be combined/],
+    [{ uts: 'host', hostname: 'x' }, /cannot be combined/],
+    [{ sysctl: ['kernel.x'] }, /is not NAME=VALUE/],
+    [{ pod: ID, network: ['none'] }, /belongs to the pod/],
+  ];
+  it.each(cases)('are refused by name: %j', (options, message) => {
+    expect(() => compile(options)).toThrow(message);
+  });
+});
