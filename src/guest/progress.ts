@@ -34,7 +34,8 @@ export function showProgress(stream: ProgressStream = process.stderr, label = 't
       last = message;
       const line = `${label}: ${message.replaceAll(/[\r\n]+/g, ' ')}`;
       if (stream.isTTY === true) {
-        const width = (stream.columns ?? 80) - 1;
+        // A terminal that was never told its size has 0 columns.
+        const width = (stream.columns || 80) - 1;
         stream.write(`\r\x1b[K${line.length > width ? `${line.slice(0, Math.max(0, width - 1))}…` : line}`);
         open = true;
       } else {
