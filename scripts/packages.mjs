@@ -61,6 +61,8 @@ export const PACKAGES = [
   { name: 'docker-registry', file: 'docker-registry', for: 'test', why: 'a registry that is not our own' },
   { name: 'acpica-tools', file: 'iasl', for: 'test', why: 'disassembles our ACPI tables' },
   { name: 'fio', file: 'fio', for: 'bench', why: 'drives the block benchmarks' },
+  { name: 'crun', file: 'crun', for: 'bench', why: 'container starts are measured against it' },
+  { name: 'runc', file: 'runc', for: 'bench', why: 'container starts are measured against it' },
 ];
 
 const SYSTEM_FOLDERS = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin'];

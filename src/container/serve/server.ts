@@ -2,7 +2,7 @@
  * The resident engine's socket: in a folder that nobody else may enter, one engine a folder. Clients that come while too many are being
  * served are turned away, which sends them the cold way.
  */
-import { lstatSync, mkdirSync, unlinkSync } from 'node:fs';
+import { lstatSync, mkdirSync, rmSync, unlinkSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { SystemError, TvmmError } from '../../sys/errors.js';
@@ -111,7 +111,7 @@ export class Server implements AsyncDisposable {
     if (this.#listener.closed) return;
     this.#readiness?.[Symbol.dispose]();
     this.#readiness = undefined;
-    unlinkSync(this.path);
+    rmSync(this.path, { force: true });
     this.#listener[Symbol.dispose]();
     for (const session of this.#sessions) if (!session.running) session[Symbol.dispose]();
     for (let waited = 0; this.#sessions.size > 0 && waited < patienceMs; waited += 10) await delay(10);
