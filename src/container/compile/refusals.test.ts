@@ -99,6 +99,32 @@ describe('what this machine lacks', () => {
   });
 });
 
+describe('what is ignored', () => {
+  const warningsOf = (members: Members, linux: Members = {}) => {
+    const warnings: string[] = [];
+    compileCreate(minimal(members, linux), createContext({ warn: (text) => warnings.push(text) }));
+    return warnings;
+  };
+
+  it("is told: what would change the host's mounts, where there is no mount namespace", () => {
+    const linux = {
+      namespaces: [{ type: 'pid' }],
+      maskedPaths: ['/proc/kcore'],
+      readonlyPaths: ['/proc/sys'],
+    };
+    const why = "is ignored: without a mount namespace it would change the host's mounts";
+    expect(warningsOf({ root: { path: 'rootfs', readonly: true } }, linux)).toEqual(
+      ['mounts', 'root.readonly', 'linux.maskedPaths', 'linux.readonlyPaths'].map((path) => `${path} ${why}`),
+    );
+  });
+
+  it('is told: options that mean nothing to a bind mount', () => {
+    expect(
+      warningsOf({ mounts: [{ destination: '/a', source: '/a', options: ['bind', 'size=3', 'ro'] }] }),
+    ).toEqual(['mounts[0].options: size=3 is ignored: it means nothing to a bind mount']);
+  });
+});
+
 describe('what would reach beyond the container', () => {
   it.each<[string, Case, RegExp]>([
     [
