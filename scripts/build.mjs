@@ -104,6 +104,36 @@ const lazyChildProcess = {
   },
 };
 
+/**
+ * koffi finds its binary by reading Node's own ELF headers and resolving three packages: a tenth of a cold start. Where the binary stands is
+ * known here, so it is opened by its path; anything unexpected goes the usual way.
+ */
+const directKoffi = {
+  name: 'direct-koffi',
+  setup({ onResolve, onLoad }) {
+    const { version } = JSON.parse(readFileSync('node_modules/koffi/package.json', 'utf8'));
+    onResolve({ filter: /^koffi$/ }, ({ namespace }) =>
+      namespace === 'direct' ? { path: 'koffi', external: true } : { path: 'koffi', namespace: 'direct' },
+    );
+    onLoad({ filter: /.*/, namespace: 'direct' }, () => ({
+      contents: `
+        const path = require('node:path');
+        function direct() {
+          const native = { exports: {} };
+          try {
+            const folder = path.join(path.dirname(__filename), '../node_modules/@koromix/koffi-linux-x64/linux_x64');
+            process.dlopen(native, path.join(folder, 'koffi.node'));
+          } catch {
+            return undefined;
+          }
+          return native.exports.version === ${JSON.stringify(version)} ? native.exports : undefined;
+        }
+        module.exports = direct() ?? require('koffi');
+      `,
+    }));
+  },
+};
+
 async function bundlePrograms() {
   const made = new Set();
   for (const group of GROUPS) {
@@ -146,6 +176,8 @@ async function bundlePrograms() {
   await build({
     ...script,
     entryPoints: Object.fromEntries(entries.filter(([name]) => name === 'oci-main')),
+    external: ['pino'],
+    plugins: [lazyChildProcess, directKoffi],
     supported: { 'dynamic-import': false },
   });
   for (const name of readdirSync('dist')) {

@@ -2,7 +2,7 @@
  * Writes a plan as the bytes that the launcher executes (format.ts). The same plan always gives the same bytes. A plan that the launcher
  * would refuse is refused here, with the name of the step; nothing is left out or corrected.
  */
-import { DataArea, type Patch } from './data-area.js';
+import { DataArea, isStruct, type Patch } from './data-area.js';
 import * as f from './format.js';
 import {
   type Argument,
@@ -18,7 +18,7 @@ import {
   type Register,
   type Step,
 } from './plan.js';
-import { errnoOf, type Field, PlanError, recordOf, type StepRecord } from './records.js';
+import { errnoOf, type Field, type Place, PlanError, recordOf, type StepRecord } from './records.js';
 
 export { PlanError } from './records.js';
 
@@ -77,13 +77,13 @@ class Encoder {
       const view = new DataView(programTable.buffer, index * f.PROGRAM_SIZE);
       view.setUint32(0, first, true);
       view.setUint32(4, program.steps.length, true);
-      this.#encodeProgram(program, index, steps.subarray(first * f.STEP_SIZE));
+      this.#encodeProgram(program, index, new DataView(steps.buffer, first * f.STEP_SIZE));
       first += program.steps.length;
     });
     const inheritedTable = table(Object.entries(inherited), f.INHERITED_SIZE, (view, [name, descriptor]) => {
       if (!Number.isInteger(descriptor) || descriptor < 0)
         throw new PlanError(`register ${name} inherits ${descriptor}, which is no descriptor`);
-      view.setUint32(0, this.#registerNumber(name, `the descriptor ${descriptor}`), true);
+      view.setUint32(0, this.#registerNumber(name, { where: `the descriptor ${descriptor}` }), true);
       view.setInt32(4, descriptor, true);
     });
     const data = this.#data.finish();
@@ -94,7 +94,7 @@ class Encoder {
     const patches = table(this.#patches, f.PATCH_SIZE, (view, { at, size, register }) => {
       view.setUint32(0, at, true);
       view.setUint8(4, size);
-      view.setUint8(5, this.#registerNumber(register, 'a struct'));
+      view.setUint8(5, this.#registerNumber(register, { where: 'a struct' }));
     });
     return assemble([
       [f.HEADER.programsAt, programs.length, programTable],
@@ -106,86 +106,126 @@ class Encoder {
     ]);
   }
 
-  #encodeProgram(program: Program, index: number, into: Uint8Array): void {
+  #encodeProgram(program: Program, index: number, view: DataView): void {
     const labels = new Map<string, number>();
     program.steps.forEach((step, at) => {
       if (step.op !== 'label') return;
       if (labels.has(step.label)) throw new PlanError(`program ${program.name} has two labels ${step.label}`);
       labels.set(step.label, at);
     });
+    const here = new StepPlace(program, index, labels);
     program.steps.forEach((step, at) => {
-      const where = `step ${at} of ${program.name}${step.op === 'label' ? '' : ` (${step.what})`}`;
-      const record = recordOf(this.plan, step, { program, index, at, labels, where });
-      this.#write(record, step, into.subarray(at * f.STEP_SIZE, (at + 1) * f.STEP_SIZE), where);
+      here.at = at;
+      this.#write(recordOf(this.plan, step, here), step, view, at * f.STEP_SIZE, here);
     });
   }
 
-  #write(record: StepRecord, step: Step, into: Uint8Array, where: string): void {
-    const view = new DataView(into.buffer, into.byteOffset, into.byteLength);
-    const number = (name: Register | undefined) =>
-      name === undefined ? f.NO_REGISTER : this.#registerNumber(name, where);
-    view.setUint8(f.STEP.op, record.op);
-    view.setUint8(f.STEP.flags, record.flags ?? 0);
-    view.setUint8(f.STEP.result, number(record.result));
-    view.setUint8(f.STEP.register, number(record.register));
-    view.setUint32(f.STEP.number, record.number ?? 0, true);
+  // Most of the work of an encoding, in a process that has only just begun: no views, sets or bigints where numbers do.
+  #write(record: StepRecord, step: Step, view: DataView, base: number, here: Place): void {
+    view.setUint8(base + f.STEP.op, record.op);
+    view.setUint8(base + f.STEP.flags, record.flags ?? 0);
+    view.setUint8(base + f.STEP.result, this.#optionalRegister(record.result, here));
+    view.setUint8(base + f.STEP.register, this.#optionalRegister(record.register, here));
+    view.setUint32(base + f.STEP.number, record.number ?? 0, true);
     // Execution is the one step that may come when the engine has long left.
     const described = this.describe || step.op === 'exec';
     const what = described && step.op !== 'label' ? this.#data.place(step.what) : f.NO_TEXT;
-    view.setUint32(f.STEP.what, what, true);
-    const allow = record.allow ?? [];
-    if (allow.length > MAX_ALLOWED)
-      throw new PlanError(`${where}: ${allow.length} errnos are allowed: at most ${MAX_ALLOWED}`);
-    allow.forEach((name, index) => {
-      view.setUint16(f.STEP.allow + index * 2, errnoOf(name, where), true);
-    });
+    view.setUint32(base + f.STEP.what, what, true);
+    if (record.allow !== undefined) writeAllowed(record.allow, view, base + f.STEP.allow, here);
+    const firstPatch = this.#patches.length;
     const args = record.arguments ?? [];
     if (args.length > MAX_ARGUMENTS)
-      throw new PlanError(`${where}: ${args.length} arguments: at most ${MAX_ARGUMENTS}`);
-    const patches: Patch[] = [];
-    args.forEach((argument, index) => {
-      const [kind, value] = this.#argument(argument, where);
-      view.setUint8(f.STEP.kinds + index, kind);
-      view.setBigUint64(f.STEP.arguments + index * 8, BigInt.asUintN(64, value), true);
-      if (typeof argument === 'object' && 'data' in argument)
-        patches.push(...this.#data.patchesOf(argument.data));
-    });
-    view.setUint32(f.STEP.firstPatch, patches.length === 0 ? 0 : this.#patches.length, true);
-    view.setUint32(f.STEP.patches, patches.length, true);
-    this.#patches.push(...patches);
+      throw new PlanError(`${here.where}: ${args.length} arguments: at most ${MAX_ARGUMENTS}`);
+    for (let index = 0; index < args.length; index++) {
+      const argument = args[index] ?? 0;
+      view.setUint8(base + f.STEP.kinds + index, kindOf(argument));
+      writeWord(view, base + f.STEP.arguments + index * 8, this.#valueOf(argument, here));
+      if (typeof argument === 'object' && 'data' in argument && isStruct(argument.data))
+        this.#patches.push(...this.#data.patchesOf(argument.data));
+    }
+    const patches = this.#patches.length - firstPatch;
+    view.setUint32(base + f.STEP.firstPatch, patches === 0 ? 0 : firstPatch, true);
+    view.setUint32(base + f.STEP.patches, patches, true);
   }
 
-  #argument(argument: Argument | Field, where: string): readonly [kind: number, value: bigint] {
-    if (typeof argument === 'bigint') return [f.KIND.number, argument];
-    if (typeof argument === 'number') return [f.KIND.number, integer(argument, where)];
-    if ('fieldOf' in argument)
-      return [f.KIND.data, BigInt(this.#place(argument.fieldOf, where) + argument.at)];
-    if ('register' in argument)
-      return [f.KIND.register, BigInt(this.#registerNumber(argument.register, where))];
-    if ('data' in argument) return [f.KIND.data, BigInt(this.#place(argument.data, where))];
+  /** A number that is no integer is refused. */
+  #valueOf(argument: Argument | Field, here: Place): number | bigint {
+    if (typeof argument === 'bigint') return argument;
+    if (typeof argument === 'number') return integer(argument, here);
+    if ('register' in argument) return this.#registerNumber(argument.register, here);
+    if ('data' in argument) return this.#place(argument.data, here);
+    if ('fieldOf' in argument) return this.#place(argument.fieldOf, here) + argument.at;
     const { value } = argument;
-    return [f.KIND.number, typeof value === 'bigint' ? value : integer(value, where)];
+    return typeof value === 'bigint' ? value : integer(value, here);
   }
 
-  #place(data: Data, where: string): number {
+  #place(data: Data, here: Where): number {
     try {
       return this.#data.place(data);
     } catch (error) {
-      if (error instanceof RangeError) throw new PlanError(`${where}: ${error.message}`);
+      if (error instanceof RangeError) throw new PlanError(`${here.where}: ${error.message}`);
       throw error;
     }
   }
 
-  #registerNumber(name: Register, where: string): number {
+  #optionalRegister(name: Register | undefined, here: Where): number {
+    return name === undefined ? f.NO_REGISTER : this.#registerNumber(name, here);
+  }
+
+  #registerNumber(name: Register, here: Where): number {
     const number = this.#registers.get(name);
-    if (number === undefined) throw new PlanError(`${where}: nothing puts a value into register ${name}`);
+    if (number === undefined)
+      throw new PlanError(`${here.where}: nothing puts a value into register ${name}`);
     return number;
   }
 }
 
-function integer(value: number, where: string): bigint {
-  if (!Number.isSafeInteger(value)) throw new PlanError(`${where}: ${value} is not an integer`);
-  return BigInt(value);
+type Where = Pick<Place, 'where'>;
+
+/** Which step is being encoded: one object a program, its words made only for an error. */
+class StepPlace implements Place {
+  at = 0;
+
+  constructor(
+    readonly program: Program,
+    readonly index: number,
+    readonly labels: ReadonlyMap<string, number>,
+  ) {}
+
+  get where(): string {
+    const step = this.program.steps[this.at];
+    const what = step === undefined || step.op === 'label' ? '' : ` (${step.what})`;
+    return `step ${this.at} of ${this.program.name}${what}`;
+  }
+}
+
+function kindOf(argument: Argument | Field): number {
+  if (typeof argument !== 'object') return f.KIND.number;
+  if ('register' in argument) return f.KIND.register;
+  return 'data' in argument || 'fieldOf' in argument ? f.KIND.data : f.KIND.number;
+}
+
+function writeAllowed(allow: readonly string[], view: DataView, base: number, here: Where): void {
+  if (allow.length > MAX_ALLOWED)
+    throw new PlanError(`${here.where}: ${allow.length} errnos are allowed: at most ${MAX_ALLOWED}`);
+  allow.forEach((name, index) => {
+    view.setUint16(base + index * 2, errnoOf(name, here), true);
+  });
+}
+
+/** 64 bits, little endian, two's complement. */
+function writeWord(view: DataView, at: number, value: number | bigint): void {
+  if (typeof value === 'bigint') {
+    view.setBigUint64(at, BigInt.asUintN(64, value), true);
+    return;
+  }
+  view.setUint32(at, value, true);
+  view.setInt32(at + 4, Math.floor(value / 2 ** 32), true);
+}
+
+function integer(value: number, here: Where): number {
+  if (!Number.isSafeInteger(value)) throw new PlanError(`${here.where}: ${value} is not an integer`);
+  return value;
 }
 
 /** One record of `size` bytes for every entry. */

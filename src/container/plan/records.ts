@@ -130,7 +130,7 @@ export function recordOf(plan: Plan, step: Step, here: Place): StepRecord {
       return {
         op,
         flags: step.size,
-        number: errnoOf(step.error, here.where),
+        number: errnoOf(step.error, here),
         arguments: [fieldOf(step.from, step.at, step.size, here), mask, step.equals],
       };
     }
@@ -214,8 +214,8 @@ function payloadLength(step: SendDescriptorStep, here: Place): number {
 }
 
 /** @throws PlanError for a name that is none */
-export function errnoOf(name: string, where: string): number {
+export function errnoOf(name: string, here: Pick<Place, 'where'>): number {
   const errno = errnos.get(name);
-  if (errno === undefined) throw new PlanError(`${where}: ${name} is no errno`);
+  if (errno === undefined) throw new PlanError(`${here.where}: ${name} is no errno`);
   return errno;
 }
