@@ -20,7 +20,12 @@ import { basename, join } from 'node:path';
 import { packageRoot } from 'tvmm';
 import { ensureBusybox } from '../../src/guest/busybox.js';
 
-const PROGRAM = join(packageRoot(), 'dist/oci.cjs');
+/** Another program that stands in for `tvmm-oci`: the resident engine's client. */
+export const OCI_STAND_IN = 'TVMM_TEST_OCI';
+const PROGRAM: readonly [string, ...string[]] =
+  process.env[OCI_STAND_IN] === undefined
+    ? [process.execPath, join(packageRoot(), 'dist/oci.cjs')]
+    : [process.env[OCI_STAND_IN]];
 const APPLETS =
   'sh true false sleep ls cat echo id ps mount umount hostname env touch stat tty stty grep kill chmod mkdir head sed dd ulimit mknod readlink'.split(
     ' ',
@@ -87,7 +92,8 @@ export class OciTest {
   ): Promise<OciOutcome> {
     const env = { ...process.env, ...options.env };
     delete env.NODE_EXTRA_CA_CERTS;
-    const child = spawn(process.execPath, [PROGRAM, '--root', this.state, ...args], {
+    const [program, ...words] = PROGRAM;
+    const child = spawn(program, [...words, '--root', this.state, ...args], {
       cwd: options.cwd ?? this.folder,
       env,
       stdio: ['pipe', 'pipe', 'pipe', ...(options.stdio ?? [])],
