@@ -12,6 +12,7 @@ export const ENGINE_COMMANDS: readonly CommandEntry[] = [
   { name: 'exec', summary: 'run another command in a container', load: () => import('./exec.js') },
   { name: 'attach', summary: 'join our terminal to a container', load: () => import('./attach.js') },
   { name: 'logs', summary: 'show what a container has printed', load: () => import('./logs.js') },
+  { name: 'cp', summary: 'copy files into and out of containers', load: () => import('./cp.js') },
   { name: 'inspect', summary: 'show everything about containers', load: () => import('./inspect.js') },
   { name: 'stats', summary: 'show what containers use', load: () => import('./stats.js') },
   { name: 'top', summary: 'list the processes of a container', load: () => import('./top.js') },

@@ -66,16 +66,20 @@ export async function createContainer(
     throw new OptionError('--publish', `needs a network of the container's own, not --network ${mode.kind}`);
   compileSpec(options, facts);
 
-  const name = await context.store.claimName(request.name, id);
+  clearOrphans(context);
+  let record = draft;
+  await context.store.claimName(request.name, id, (name) => {
+    record = { ...draft, name, ...idRange(context, draft) };
+    return record;
+  });
   try {
     makeEtcFiles(context.store.folder(id));
-    const record = await withIdRange(context, { ...draft, name });
     if (image !== undefined) await context.images.prepare(record, image);
     note(context.paths, 'create', record);
     return record;
   } catch (error) {
-    await context.images.remove(draft).catch(() => {});
-    context.store.remove(id, name);
+    await context.images.remove(record).catch(() => {});
+    context.store.remove(id, record.name);
     throw error;
   }
 }
@@ -93,21 +97,14 @@ async function findImage(
   return context.images.find(options.image, pull, report);
 }
 
-/** Writes the record; a range of ids is chosen while nobody else chooses one. */
-async function withIdRange(context: EngineContext, record: ContainerRecord): Promise<ContainerRecord> {
-  if (record.firstId === undefined) {
-    context.store.write(record);
-    return record;
-  }
-  using _lock = await context.store.lock('ids');
-  const taken = context.store.all().flatMap(({ firstId }) => firstId ?? []);
-  const ranged = { ...record, firstId: chooseIdRange(taken) };
-  context.store.write(ranged);
-  return ranged;
+/** A range that no other container has; the caller keeps others from choosing one. */
+function idRange(context: EngineContext, draft: ContainerRecord): Pick<ContainerRecord, 'firstId'> {
+  if (draft.firstId === undefined) return {};
+  return { firstId: chooseIdRange(context.store.all().flatMap(({ firstId }) => firstId ?? [])) };
 }
 
 /** Folders that killed commands left. */
-export function clearOrphans(context: EngineContext): void {
+function clearOrphans(context: EngineContext): void {
   for (const id of context.store.orphans())
     rmSync(context.store.folder(id), { recursive: true, force: true });
 }

@@ -91,8 +91,18 @@ export class ContainerStore {
     });
   }
 
-  /** Takes a name for a new container, a random one where none is asked for. @throws ContainerNameError when it is taken */
-  async claimName(wanted: string | undefined, id: string): Promise<string> {
+  /**
+   * Takes a name for a new container, a random one where none is asked for, and writes its record: there is a container with that name at
+   * once, or none.
+   *
+   * @param record makes it; nobody else makes one meanwhile
+   * @throws ContainerNameError when the name is taken
+   */
+  async claimName(
+    wanted: string | undefined,
+    id: string,
+    record: (name: string) => ContainerRecord,
+  ): Promise<void> {
     if (wanted !== undefined) checkName(wanted);
     using _lock = await FileLock.acquire(join(this.paths.locks, 'names'), 'exclusive', LOCK_TIMEOUT_MS);
     mkdirSync(this.paths.names, { recursive: true, mode: 0o700 });
@@ -100,10 +110,10 @@ export class ContainerStore {
       const name = wanted ?? randomName(tries);
       const owner = readIfThere(join(this.paths.names, name))?.trim();
       if (owner === undefined || !this.#present(owner)) {
-        // The folder stands before the claim, so that the claim counts from now on.
         mkdirSync(this.folder(id), { recursive: true, mode: 0o700 });
+        this.write(record(name));
         writeWhole(join(this.paths.names, name), `${id}\n`);
-        return name;
+        return;
       }
       if (wanted !== undefined) {
         throw new ContainerNameError(`the name ${name} is taken by container ${shortId(owner)}`, {
