@@ -256,3 +256,16 @@ test('help and wrong command lines', async () => {
   expect((await t.oci(['nonsense'])).status).toBe(3);
   expect((await t.oci(['--root', '/', 'list'])).stderr).toContain('--root');
 });
+
+test('a checkpoint without criu, or of what does not run, is refused with a sentence', async (context) => {
+  needs(context, 'root');
+  await t.ok('create', '-b', await t.bundle('sleep 1000'), 'one');
+  expect((await t.oci(['checkpoint', 'one'])).stderr).toContain('cannot be checkpointed in created state');
+  await t.ok('start', 'one');
+  const outcome = await t.oci(['--criu', '/no/such/criu', 'checkpoint', '--image-path', t.folder, 'one']);
+  expect([outcome.status, outcome.stderr]).toEqual([
+    1,
+    expect.stringContaining('cannot run /no/such/criu: ENOENT'),
+  ]);
+  expect(await t.status('one')).toBe('running');
+});

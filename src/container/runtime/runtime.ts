@@ -7,6 +7,7 @@ import { statSync } from 'node:fs';
 import type { OciResources } from '../cgroup/resources.js';
 import type { ContainerStatus, OciState } from '../spec/state.js';
 import type { OciProcess, OciSpec } from '../spec/types.js';
+import type { CheckpointOptions } from './checkpoint.js';
 import type { CreateOptions, RunOptions } from './create.js';
 import type { RuntimeEnvironment } from './environment.js';
 import { ContainerNotFoundError, ContainerStatusError } from './errors.js';
@@ -171,6 +172,15 @@ export class Runtime {
     // Devices stay as they are: others (GPU plugins) may have changed them since.
     const { devices: _, ...rest } = resources;
     await requireCgroup(record).update(rest);
+  }
+
+  /** @throws ContainerStatusError, CheckpointError */
+  async checkpoint(id: string, options: CheckpointOptions): Promise<void> {
+    const { checkpointContainer } = await import('./checkpoint.js');
+    this.#open(id);
+    using _lock = await this.#folder(id).lock();
+    const { folder, record } = this.#open(id);
+    await checkpointContainer(this.environment, folder, record, options);
   }
 
   /** What `events` needs. */
