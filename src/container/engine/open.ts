@@ -1,4 +1,5 @@
 /** Puts the engine together: the OCI runtime on a state folder of its own, the image store, networks, and the program that minders become. */
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { packageRoot } from '../../sys/package-root.js';
 import { oomKills } from '../cgroup/watch.js';
@@ -65,6 +66,8 @@ function engineRuntime(runtime: Runtime): EngineRuntime {
 /** @param options.root where containers and images are kept; options.run what need not outlive a reboot */
 export function openEngine({ root, run, warn = () => {} }: OpenOptions = {}): EngineContext {
   const paths: EnginePaths = enginePaths(root, run);
+  // The root of a user namespace passes on its way to its root file system; what others must not read is closed below.
+  mkdirSync(paths.root, { recursive: true, mode: 0o711 });
   const runtime = new Runtime({
     root: paths.runtime,
     cgroupManager: 'cgroupfs',
