@@ -1,0 +1,145 @@
+import {
+  closeSync,
+  constants,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { TarEntry } from '../image/tar-reader.js';
+import { destinationOf, parseCopyEnd } from './copy.js';
+import { locate, TreeWriter, walk } from './copy-tree.js';
+
+let base = '';
+let root = -1;
+beforeEach(() => {
+  base = mkdtempSync(join(tmpdir(), 'tvmm-copy-'));
+  for (const folder of ['in/tree/sub', 'root/data', 'outside'])
+    mkdirSync(join(base, folder), { recursive: true });
+  writeFileSync(join(base, 'in/tree/file'), 'content', { mode: 0o640 });
+  symlinkSync('/etc/passwd', join(base, 'in/tree/link'));
+  root = openSync(join(base, 'root'), constants.O_RDONLY | constants.O_DIRECTORY);
+});
+afterEach(() => {
+  closeSync(root);
+  rmSync(base, { recursive: true, force: true });
+});
+
+const options = { owner: undefined, modeMask: 0o777 };
+
+function copyInto(folder: string, name: string): void {
+  const source = openSync(join(base, 'in/tree'), constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    using writer = new TreeWriter(root, folder, options);
+    walk(source, name, writer);
+  } finally {
+    closeSync(source);
+  }
+}
+
+const entry = (name: string, more: Partial<TarEntry> = {}): TarEntry => ({
+  name,
+  type: 'file',
+  mode: 0o644,
+  uid: 0,
+  gid: 0,
+  size: 0,
+  mtime: { seconds: 0, nanoseconds: 0 },
+  linkName: '',
+  major: 0,
+  minor: 0,
+  xattrs: new Map(),
+  ...more,
+});
+
+describe('a copied tree', () => {
+  it('has files, folders and links as they were', () => {
+    copyInto('data', 'copy');
+    expect(readFileSync(join(base, 'root/data/copy/file'), 'utf8')).toBe('content');
+    expect(lstatSync(join(base, 'root/data/copy/file')).mode & 0o777).toBe(0o640);
+    expect(readlinkSync(join(base, 'root/data/copy/link'))).toBe('/etc/passwd');
+    expect(lstatSync(join(base, 'root/data/copy/sub')).isDirectory()).toBe(true);
+  });
+
+  it('stays inside the root when a folder on its way is a link that leads out', () => {
+    symlinkSync(join(base, 'outside'), join(base, 'root/absolute'));
+    symlinkSync('../../../../../../../../../tmp', join(base, 'root/upwards'));
+    expect(() => copyInto('absolute', 'x')).toThrow(/ENOENT/);
+    expect(() => copyInto('upwards', 'x')).toThrow(/ENOENT/);
+    expect(existsSync(join(base, 'outside/x'))).toBe(false);
+  });
+
+  it('replaces a link that stands where a file goes, and does not write through it', () => {
+    writeFileSync(join(base, 'outside/victim'), 'safe');
+    mkdirSync(join(base, 'root/data/copy'));
+    symlinkSync(join(base, 'outside/victim'), join(base, 'root/data/copy/file'));
+    copyInto('data', 'copy');
+    expect(readFileSync(join(base, 'outside/victim'), 'utf8')).toBe('safe');
+    expect(readFileSync(join(base, 'root/data/copy/file'), 'utf8')).toBe('content');
+  });
+
+  it('does not follow a link that stands where a folder goes', () => {
+    symlinkSync(join(base, 'outside'), join(base, 'root/data/copy'));
+    expect(() => copyInto('data', 'copy')).toThrow(/cannot (make|open) the folder/);
+    expect(existsSync(join(base, 'outside/file'))).toBe(false);
+  });
+
+  it('loses set-uid bits where the mask says so', () => {
+    using writer = new TreeWriter(root, 'data', options);
+    writer.entry(entry('suid', { mode: 0o4755 }));
+    writer.endEntry();
+    expect(lstatSync(join(base, 'root/data/suid')).mode & 0o7777).toBe(0o755);
+  });
+});
+
+describe('entries of a hostile tar', () => {
+  it('that lead upwards are refused', () => {
+    using writer = new TreeWriter(root, 'data', options);
+    expect(() => writer.entry(entry('../../x'))).toThrow(/leads upwards/);
+    expect(() => writer.entry(entry('h', { type: 'hardlink', linkName: '../../outside/victim' }))).toThrow();
+  });
+
+  it('that go through a link they have made themselves stay inside', () => {
+    using writer = new TreeWriter(root, 'data', options);
+    writer.entry(entry('door', { type: 'symlink', linkName: join(base, 'outside') }));
+    writer.endEntry();
+    expect(() => writer.entry(entry('door/x'))).toThrow(/ENOENT/);
+    expect(existsSync(join(base, 'outside/x'))).toBe(false);
+  });
+
+  it('that are devices are left out', () => {
+    using writer = new TreeWriter(root, 'data', options);
+    writer.entry(entry('null', { type: 'char', major: 1, minor: 3 }));
+    writer.endEntry();
+    expect(writer.skipped).toEqual(['null']);
+  });
+});
+
+describe('the ends of a copy', () => {
+  it('are containers, host paths and streams', () => {
+    expect(parseCopyEnd('web:/srv')).toEqual({ kind: 'container', name: 'web', path: '/srv' });
+    expect(parseCopyEnd('./a:b')).toEqual({ kind: 'host', path: './a:b' });
+    expect(parseCopyEnd('-')).toEqual({ kind: 'stream' });
+  });
+
+  it('put things into a folder under their name, or make one of another name', () => {
+    expect(destinationOf('directory', '/srv', 'site', false)).toEqual({ folder: '/srv', name: 'site' });
+    expect(destinationOf('directory', '/srv', 'site', true)).toEqual({ folder: '/srv', name: '' });
+    expect(destinationOf(undefined, '/srv/new', 'site', false)).toEqual({ folder: '/srv', name: 'new' });
+  });
+
+  it('are looked for inside the root', () => {
+    symlinkSync('/', join(base, 'root/all'));
+    expect(locate(root, 'all/etc/passwd')).toBeUndefined();
+    expect(locate(root, '../../../../etc/passwd')).toBeUndefined();
+  });
+});
