@@ -7,21 +7,20 @@
 import type { Cgroup } from '../cgroup/cgroup.js';
 import { createCgroup } from '../cgroup/create.js';
 import { containerDeviceRules } from '../cgroup/device-rules.js';
-import { type CgroupLayout, readLayout } from '../cgroup/layout.js';
+import { readLayout } from '../cgroup/layout.js';
 import { planCgroup } from '../cgroup/state.js';
-import type { ConsoleSocket, CreateContext } from '../compile/context.js';
+import type { ConsoleSocket } from '../compile/context.js';
 import { compileCreate } from '../compile/create.js';
 import { TAG } from '../compile/tags.js';
 import type { Plan } from '../plan/plan.js';
-import { cachedSeccomp } from '../seccomp/cache.js';
 import type { OciIdMapping, OciSpec } from '../spec/types.js';
 import { type Bundle, readBundle } from './bundle.js';
+import { claim } from './claim.js';
+import { contextOf, type Wanted } from './create-context.js';
 import { destroy, removeFolder as removeLeftFolder } from './delete.js';
 import type { RuntimeEnvironment } from './environment.js';
-import { ContainerExistsError, ContainerRecordError, CreateError } from './errors.js';
-import { homeOf } from './home.js';
+import { CreateError } from './errors.js';
 import { runHooks, runHooksAnyway } from './hooks.js';
-import { cgroupContext, hostFacts } from './host.js';
 import type { ContainerLock } from './lock.js';
 import { writePidFile } from './pid-file.js';
 import { processInfo } from './process-info.js';
@@ -44,30 +43,6 @@ export interface PrepareOptions {
   readonly waitForStart: boolean;
   /** The launcher stays until the program ends. */
   readonly supervise?: boolean;
-}
-
-/** Claims an id: at the end the folder is there, empty, and locked. @throws ContainerExistsError */
-async function claim(folder: ContainerFolder): Promise<ContainerLock> {
-  for (let tries = 0; tries < 100; tries++) {
-    folder.make();
-    const lock = folder.tryLock();
-    if (lock === 'busy') throw new ContainerExistsError(folder.id);
-    // Removed between the two calls by a delete.
-    if (lock === undefined) continue;
-    try {
-      const record = folder.readRecord();
-      if (record === undefined) return lock;
-      if (record.phase === 'created') throw new ContainerExistsError(folder.id);
-      // A create that was killed: nobody holds its lock.
-      await destroy(folder, record);
-      lock[Symbol.dispose]();
-    } catch (error) {
-      lock[Symbol.dispose]();
-      if (error instanceof ContainerRecordError) throw new ContainerExistsError(folder.id);
-      throw error;
-    }
-  }
-  throw new ContainerExistsError(folder.id);
 }
 
 /**
@@ -97,15 +72,6 @@ export async function prepareCreate(
     lock[Symbol.dispose]();
     throw error;
   }
-}
-
-/** What is to be made. */
-interface Wanted {
-  readonly environment: RuntimeEnvironment;
-  readonly folder: ContainerFolder;
-  readonly bundle: Bundle;
-  readonly options: PrepareOptions;
-  readonly console?: ConsoleSocket;
 }
 
 interface Making extends Wanted {
@@ -146,36 +112,6 @@ async function make(making: Making): Promise<PreparedCreate> {
     removeLeftFolder(folder);
     throw error;
   }
-}
-
-/** What the compiler is told besides config.json. */
-export function contextOf(
-  { environment: { log }, folder, bundle, options, console }: Wanted,
-  cgroup: Cgroup,
-  layout: CgroupLayout,
-): CreateContext {
-  const { preserveFds = 0, environment } = options;
-  const { spec, rootfs, path } = bundle;
-  const home = homeOf(rootfs, spec.process);
-  const seccomp = spec.linux?.seccomp;
-  const context = cgroupContext(cgroup, layout);
-  return {
-    id: folder.id,
-    host: hostFacts(),
-    bundle: path,
-    control: 3 + preserveFds,
-    preserveFds,
-    newKeyring: options.noNewKeyring !== true,
-    noPivot: options.noPivot === true,
-    supervise: options.supervise === true,
-    warn: (message) => log.warn(message),
-    ...(options.waitForStart ? { execFifo: folder.fifoPath } : {}),
-    ...(console === undefined ? {} : { console }),
-    ...(context === undefined ? {} : { cgroup: context }),
-    ...(seccomp === undefined ? {} : { seccomp: cachedSeccomp(seccomp, '/linux/seccomp') }),
-    ...(home === undefined ? {} : { home }),
-    ...(environment === undefined ? {} : { environment }),
-  };
 }
 
 function newRecord(id: string, { path, rootfs, spec }: Bundle, options: PrepareOptions): ContainerRecord {

@@ -5,8 +5,8 @@ import { planCgroup } from '../cgroup/state.js';
 import { compileCreate } from '../compile/create.js';
 import type { Plan } from '../plan/plan.js';
 import { readBundle } from './bundle.js';
+import { contextOf } from './create-context.js';
 import type { RuntimeEnvironment } from './environment.js';
-import { contextOf } from './prepare.js';
 import { ContainerFolder } from './store.js';
 
 /**

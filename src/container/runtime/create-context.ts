@@ -1,0 +1,50 @@
+/** What the plan's compiler is told besides config.json when a container is created. */
+import type { Cgroup } from '../cgroup/cgroup.js';
+import type { CgroupLayout } from '../cgroup/layout.js';
+import type { ConsoleSocket, CreateContext } from '../compile/context.js';
+import { cachedSeccomp } from '../seccomp/cache.js';
+import type { Bundle } from './bundle.js';
+import type { RuntimeEnvironment } from './environment.js';
+import { homeOf } from './home.js';
+import { cgroupContext, hostFacts } from './host.js';
+import type { PrepareOptions } from './prepare.js';
+import type { ContainerFolder } from './store.js';
+
+/** What is to be made. */
+export interface Wanted {
+  readonly environment: RuntimeEnvironment;
+  readonly folder: ContainerFolder;
+  readonly bundle: Bundle;
+  readonly options: PrepareOptions;
+  readonly console?: ConsoleSocket;
+}
+
+/** @param layout as it is for the caller, whose cgroups the container may see */
+export function contextOf(
+  { environment: { log }, folder, bundle, options, console }: Wanted,
+  cgroup: Cgroup,
+  layout: CgroupLayout,
+): CreateContext {
+  const { preserveFds = 0, environment } = options;
+  const { spec, rootfs, path } = bundle;
+  const home = homeOf(rootfs, spec.process);
+  const seccomp = spec.linux?.seccomp;
+  const context = cgroupContext(cgroup, layout);
+  return {
+    id: folder.id,
+    host: hostFacts(),
+    bundle: path,
+    control: 3 + preserveFds,
+    preserveFds,
+    newKeyring: options.noNewKeyring !== true,
+    noPivot: options.noPivot === true,
+    supervise: options.supervise === true,
+    warn: (message) => log.warn(message),
+    ...(options.waitForStart ? { execFifo: folder.fifoPath } : {}),
+    ...(console === undefined ? {} : { console }),
+    ...(context === undefined ? {} : { cgroup: context }),
+    ...(seccomp === undefined ? {} : { seccomp: cachedSeccomp(seccomp, '/linux/seccomp') }),
+    ...(home === undefined ? {} : { home }),
+    ...(environment === undefined ? {} : { environment }),
+  };
+}
