@@ -16,6 +16,8 @@ export interface GlobalState {
 
 const EXAMPLES = `
 Examples:
+  tvmm run -it --rm debian                   a shell in a container
+  tvmm run -d --name web -p 8080:80 nginx    a server in the background; then tvmm ps, logs, exec, stop
   tvmm boot                                  boot the default guest to a shell
   tvmm boot --run 'uname -r; nproc'          run a command in it; its exit status is ours
   tvmm boot --kernel vmlinux --memory 1G     boot your own kernel
@@ -28,7 +30,7 @@ a wrong command line included.`;
 /** A program without commands. */
 export function createProgram(version: string, state: GlobalState): Command {
   const program = new Command('tvmm')
-    .description('A KVM virtual machine monitor in TypeScript.')
+    .description('A KVM virtual machine monitor and a container engine in TypeScript.')
     .version(version, '-V, --version', 'print the version')
     .helpOption('-h, --help', 'show this help')
     .usage('[options] COMMAND …')

@@ -1,5 +1,6 @@
 /** A container's /etc/hosts, /etc/resolv.conf and /etc/hostname: files of the engine, bound into the container, written before it starts. */
 import { mkdirSync, writeFileSync } from 'node:fs';
+import { hostname as ownName } from 'node:os';
 import { join } from 'node:path';
 import { hostResolver, resolvConf } from '../network/dns.js';
 import { hostnameFile, hostsFile, hostsFileOfHost, parseAddHost } from '../network/hosts.js';
@@ -27,7 +28,7 @@ export function fillEtcFiles(
 ): void {
   const { options, id } = record;
   const folder = join(context.store.folder(id), 'etc');
-  const hostname = hostnameOf(options, id) ?? hostFile('/etc/hostname')?.trim() ?? 'localhost';
+  const hostname = hostnameOf(options, id, ownName()) ?? ownName();
   const addresses = network.interfaces.flatMap(({ addresses: all }) =>
     all.map((one) => one.replace(/\/\d+$/, '')),
   );

@@ -1,5 +1,6 @@
 /** What the compiler of options has to know of this host: files, devices, other containers' namespaces. Looked up anew for every start. */
 import { lstatSync, readdirSync, statSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { packageRoot } from '../../sys/package-root.js';
 import { type OciSeccomp, parseSeccomp } from '../seccomp/profile.js';
@@ -99,6 +100,7 @@ export function specFacts(
   const { pod } = record.options;
   return {
     id: record.id,
+    hostname: hostname(),
     rootPath,
     image,
     user,

@@ -8,6 +8,7 @@ import { NO_IMAGE } from './process.js';
 const ID = 'ab'.repeat(32);
 const facts: SpecFacts = {
   id: ID,
+  hostname: 'machine',
   rootPath: '/rootfs',
   image: NO_IMAGE,
   user: { uid: 0, gid: 0, additionalGids: [], home: '/root' },
@@ -154,6 +155,11 @@ describe('options', () => {
       { type: 'network', path: '/proc/web/ns/network' },
       { type: 'mount' },
     ]);
+  });
+
+  it('call a container in the host’s network as the host, unless it is given a name', () => {
+    expect(compile({ network: ['host'] }).hostname).toBe('machine');
+    expect(compile({ network: ['host'], hostname: 'own' }).hostname).toBe('own');
   });
 
   it('allow a device and nothing more', () => {

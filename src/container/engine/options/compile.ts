@@ -34,6 +34,8 @@ export interface ContainerUser {
 /** What the compiler has to be told about the host and the container. */
 export interface SpecFacts extends MountFacts, DeviceFacts, NamespaceFacts {
   readonly id: string;
+  /** What the host calls itself. */
+  readonly hostname: string;
   /** Absolute path of the root file system. */
   readonly rootPath: string;
   readonly image: ImageDefaults;
@@ -169,13 +171,15 @@ export function networkOf(
 }
 
 /** The name that a container calls itself by; undefined in the host's or a pod's UTS namespace. */
-export function hostnameOf(options: ContainerOptions, id: string): string | undefined {
+export function hostnameOf(options: ContainerOptions, id: string, hostsOwn: string): string | undefined {
   if (options.uts === 'host') {
     if (options.hostname !== undefined)
       throw new OptionError('--hostname', 'cannot be combined with --uts host');
     return undefined;
   }
-  return options.pod === undefined ? (options.hostname ?? id.slice(0, 12)) : undefined;
+  if (options.pod !== undefined) return undefined;
+  // In the host's network its name is the one that resolves.
+  return options.hostname ?? (options.network[0] === 'host' ? hostsOwn : id.slice(0, 12));
 }
 
 /** Compiles config.json. @throws OptionError and the network's errors for an option that cannot be */
@@ -194,7 +198,7 @@ export function compileSpec(options: ContainerOptions, facts: SpecFacts): OciSpe
     ].filter(({ destination }) => !taken.has(destination)),
     ...own,
   ];
-  const hostname = hostnameOf(options, facts.id);
+  const hostname = hostnameOf(options, facts.id, facts.hostname);
   const args = containerArguments(options, facts.image);
   const isRoot = facts.user.uid === 0;
   const mappings =
