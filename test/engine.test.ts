@@ -129,7 +129,8 @@ async function removeAll(): Promise<void> {
 beforeAll(() => {
   base = mkdtempSync(join(tmpdir(), 'tvmm-engine-'));
   rootfs = join(base, 'rootfs');
-  for (const folder of ['bin', 'etc', 'tmp', 'root', 'proc', 'sys', 'dev']) mkdirSync(join(rootfs, folder), { recursive: true });
+  for (const folder of ['bin', 'etc', 'tmp', 'root', 'proc', 'sys', 'dev'])
+    mkdirSync(join(rootfs, folder), { recursive: true });
   if (!canRun) return;
   // The root of a user namespace must be able to pass.
   chmodSync(base, 0o755);
@@ -372,6 +373,79 @@ describe.skipIf(!canRun)('several commands at once', () => {
     ]);
     for (const { stderr } of [stopped, removed]) expect(stderr).not.toContain('internal error');
     await until('everything is gone', () => leftovers().length === 0);
+  });
+});
+
+describe.skipIf(!canRun)('tvmm cp', () => {
+  afterEach(removeAll);
+
+  it('copies into a running container, sees its mounts, and copies out again', async () => {
+    await run(['-d', '--name', 'c', '--tmpfs', '/mnt'], 'sleep', '1000');
+    const folder = join(base, 'copied');
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(join(folder, 'file'), 'content');
+    expect((await tvmm(['cp', folder, 'c:/mnt'])).stderr).toBe('');
+    expect((await tvmm(['exec', 'c', 'cat', '/mnt/copied/file'])).stdout).toBe('content');
+    expect((await tvmm(['cp', 'c:/mnt/copied/.', join(base, 'back')])).stderr).toBe('');
+    expect(readFileSync(join(base, 'back/file'), 'utf8')).toBe('content');
+  });
+
+  it('is not led out of a container by its links', async () => {
+    await run(['-d', '--name', 'c', '--tmpfs', '/mnt'], 'sleep', '1000');
+    await tvmm([
+      'exec',
+      'c',
+      'sh',
+      '-c',
+      'busybox ln -s /proc/1/root/tmp /mnt/magic; busybox ln -s ../../../../tmp /mnt/up',
+    ]);
+    const victim = join(base, 'escaped');
+    writeFileSync(victim, 'x');
+    await tvmm(['cp', victim, 'c:/mnt/up']);
+    expect((await tvmm(['exec', 'c', 'ls', '/tmp'])).stdout).toContain('escaped');
+    expect(existsSync('/tmp/escaped')).toBe(false);
+    await tvmm(['cp', victim, 'c:/mnt/magic/escaped']);
+    expect(existsSync('/tmp/escaped')).toBe(false);
+    expect(
+      (await tvmm(['cp', `c:/mnt/../../../../..${base}/rootfs`, join(base, 'stolen')])).stderr,
+    ).toContain('there is no');
+  });
+
+  it('reads a container that does not run, and says what is not there', async () => {
+    await run(['--name', 'old'], 'sh', '-c', 'echo kept > /tmp/kept');
+    const { stdout } = await tvmm(['cp', 'old:/tmp/kept', '-']);
+    expect(stdout).toContain('kept\n');
+    expect((await tvmm(['cp', 'old:/no/such', '-'])).stderr).toContain('there is no old:/no/such');
+  });
+});
+
+describe.skipIf(!canRun)('what containers do', () => {
+  afterEach(removeAll);
+
+  it('is told by events, in order', async () => {
+    const since = new Date().toISOString();
+    await run(['--name', 'seen'], 'sh', '-c', 'exit 2');
+    await tvmm(['rm', 'seen']);
+    const { stdout } = await tvmm(['events', '--since', since, '--until', '0s', '--json']);
+    const events: { action: string; attributes?: { exitCode?: string } }[] = stdout
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => JSON.parse(line));
+    expect(events.map(({ action }) => action)).toEqual(['create', 'start', 'die', 'destroy']);
+    expect(events[2]?.attributes?.exitCode).toBe('2');
+  });
+
+  it('is limited and counted', async () => {
+    await run(['-d', '--name', 'lim', '-m', '64m', '--pids-limit', '20'], 'sleep', '1000');
+    const [stats]: { memoryLimitBytes: number; pids: number }[] = JSON.parse(
+      (await tvmm(['stats', '--no-stream', '--json', 'lim'])).stdout,
+    );
+    expect(stats).toMatchObject({ memoryLimitBytes: 64 * 2 ** 20, pids: 1 });
+    expect((await tvmm(['update', '-m', '128m', 'lim'])).stderr).toBe('');
+    const [after]: { memoryLimitBytes: number }[] = JSON.parse(
+      (await tvmm(['stats', '--no-stream', '--json', 'lim'])).stdout,
+    );
+    expect(after?.memoryLimitBytes).toBe(128 * 2 ** 20);
   });
 });
 
