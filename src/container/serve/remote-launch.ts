@@ -12,6 +12,8 @@ import type { Plan } from '../plan/plan.js';
 /** Pieces that are kept to be said again; no launch says so much before it fails. */
 const MAX_SAID = 256;
 
+const GRACE_MS = 200;
+
 export class RemoteLaunch implements Disposable {
   readonly #protocol: LaunchProtocol;
   readonly #control: FileDescriptor;
@@ -55,6 +57,14 @@ export class RemoteLaunch implements Disposable {
     } catch {
       // Its end is about to be read.
     }
+  }
+
+  /**
+   * The process that executes it has been killed: others of the launch may wait for it for ever. What they have said by now still counts, and
+   * what they say at once.
+   */
+  abandon(): void {
+    setTimeout(() => this[Symbol.dispose](), GRACE_MS).unref();
   }
 
   #read(): void {

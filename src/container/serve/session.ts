@@ -47,6 +47,7 @@ export class Session implements Disposable {
   readonly #connection: Connection;
   readonly #timer: NodeJS.Timeout;
   #bytes: Buffer = Buffer.alloc(0);
+  #launch: RemoteLaunch | undefined;
   #running = false;
   #over = false;
 
@@ -61,7 +62,10 @@ export class Session implements Disposable {
     this.#timer.unref();
     this.#connection = new Connection(socket, {
       data: (bytes) => this.#take(bytes),
-      closed: () => this.#settle(),
+      closed: () => {
+        this.#launch?.abandon();
+        this.#settle();
+      },
     });
   }
 
@@ -146,7 +150,8 @@ export class Session implements Disposable {
       );
       if (!sent) throw new CallerGoneError();
       if (text.length > 0) this.#connection.send(text);
-      return new RemoteLaunch(plan, ours, prepared?.exact);
+      this.#launch = new RemoteLaunch(plan, ours, prepared?.exact);
+      return this.#launch;
     } catch (error) {
       ours[Symbol.dispose]();
       throw error;
