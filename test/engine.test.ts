@@ -117,7 +117,10 @@ function leftovers(): string[] {
       return [];
     }
   });
-  return [...mounts, ...state, ...processes];
+  const cgroups = ['/sys/fs/cgroup', '/sys/fs/cgroup/pids'].flatMap((folder) =>
+    existsSync(folder) ? readdirSync(folder).filter((name) => /^tvmm-[0-9a-f]{64}$/.test(name)) : [],
+  );
+  return [...mounts, ...state, ...processes, ...cgroups];
 }
 
 async function removeAll(): Promise<void> {

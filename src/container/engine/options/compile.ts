@@ -245,7 +245,8 @@ export function compileSpec(options: ContainerOptions, facts: SpecFacts): OciSpe
       namespaces: containerNamespaces(options, namespace, facts),
       ...(mappings === undefined ? {} : { uidMappings: mappings, gidMappings: mappings }),
       ...(devices.nodes.length > 0 ? { devices: devices.nodes } : {}),
-      cgroupsPath: `/tvmm/${facts.id}`,
+      // Without a folder above: the last to leave would have to remove it while the next one moves in.
+      cgroupsPath: `/tvmm-${facts.id}`,
       resources: containerResources(options, devices.rules),
       ...(Object.keys(sysctl).length > 0 ? { sysctl } : {}),
       ...(seccomp === undefined ? {} : { seccomp }),
