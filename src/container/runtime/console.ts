@@ -5,15 +5,11 @@
 import { read as readFd, write as writeFd } from 'node:fs';
 import { SystemError } from '../../sys/errors.js';
 import type { FileDescriptor } from '../../sys/fd.js';
-import { ioctlPointer } from '../../sys/libc.js';
 import { rawTerminal } from '../../sys/raw-terminal.js';
 import { createSocketpair } from '../../sys/socketpair.js';
 import { receiveDescriptor } from '../../sys/unix-socket.js';
 import { CreateError, errnoOf } from './errors.js';
-
-/** asm-generic/ioctls.h; struct winsize is four u16: rows, columns, pixels. */
-const TIOCGWINSZ = 0x5413;
-const TIOCSWINSZ = 0x5414;
+import { ownTerminalSize, setTerminalSize } from './terminal-size.js';
 
 /** The end that the launch is given, and ours. */
 export class ConsolePair implements Disposable {
@@ -99,15 +95,10 @@ function rawIfTerminal(): Disposable | undefined {
   }
 }
 
-/** Takes over the size of the first of our streams that is a terminal. */
+/** Takes over the size of our terminal. */
 function copySize(master: number): void {
-  const size = new Uint16Array(4);
-  for (const fd of [0, 1, 2]) {
-    if (ioctlPointer(fd, TIOCGWINSZ, size) === 0) {
-      if (size[0] !== 0) ioctlPointer(master, TIOCSWINSZ, size);
-      return;
-    }
-  }
+  const size = ownTerminalSize();
+  if (size !== undefined) setTerminalSize(master, size);
 }
 
 async function copyOut(master: number): Promise<void> {

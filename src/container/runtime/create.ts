@@ -12,6 +12,7 @@ import { type PreparedCreate, prepareCreate } from './prepare.js';
 import type { ContainerRecord } from './record.js';
 import { runPoststart } from './start.js';
 import { ociState } from './status.js';
+import { ownTerminalSize } from './terminal-size.js';
 
 export interface CreateOptions {
   readonly bundle: string;
@@ -79,6 +80,7 @@ async function prepare(
     environment: handed.environment,
     waitForStart: mode.waitForStart,
     supervise: mode.supervise,
+    ...(mode.detached ? {} : { terminalSize: ownTerminalSize }),
     console: (terminal) => {
       checkTerminal(terminal, mode.detached, options.consoleSocket);
       if (!terminal) return undefined;

@@ -21,6 +21,7 @@ import type { ContainerRecord } from './record.js';
 import { cgroupOf, statusOf } from './status.js';
 import type { ContainerFolder } from './store.js';
 import { subCgroup } from './sub-cgroup.js';
+import { ownTerminalSize } from './terminal-size.js';
 
 export interface ExecOptions {
   readonly detach?: boolean;
@@ -55,8 +56,12 @@ export async function execInContainer(
 ): Promise<number> {
   const init = runningInit(folder, record, options.ignorePaused === true);
   const spec = containerSpec(folder);
-  const process = choose(spec);
   const detached = options.detach === true;
+  const chosen = choose(spec);
+  // A program that asks for the size at once must not be told zero.
+  const consoleSize =
+    chosen.consoleSize ?? (chosen.terminal === true && !detached ? ownTerminalSize() : undefined);
+  const process = consoleSize === undefined ? chosen : { ...chosen, consoleSize };
   checkTerminal(process.terminal === true, detached, options.consoleSocket);
   const handed = handedDescriptors(options.preserveFds ?? 0);
   const control = 3 + handed.count;

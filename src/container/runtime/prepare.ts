@@ -27,11 +27,14 @@ import { processInfo } from './process-info.js';
 import type { ContainerRecord } from './record.js';
 import { ociState } from './status.js';
 import { ContainerFolder } from './store.js';
+import type { TerminalSize } from './terminal-size.js';
 
 export interface PrepareOptions {
   readonly bundle: string;
   /** Where the master of a terminal goes: asked once config.json has been read. May refuse. */
   readonly console?: (terminal: boolean) => ConsoleSocket | undefined;
+  /** The size that a terminal begins with where the configuration gives none. */
+  readonly terminalSize?: () => TerminalSize | undefined;
   readonly pidFile?: string;
   /** Descriptors from 3 on that the program keeps. */
   readonly preserveFds?: number;
@@ -56,7 +59,7 @@ export async function prepareCreate(
   options: PrepareOptions,
 ): Promise<PreparedCreate> {
   const folder = new ContainerFolder(environment.root, id);
-  const bundle = readBundle(options.bundle);
+  const bundle = withTerminalSize(readBundle(options.bundle), options.terminalSize);
   const console = options.console?.(bundle.spec.process?.terminal === true);
   const lock = await claim(folder);
   try {
@@ -72,6 +75,15 @@ export async function prepareCreate(
     lock[Symbol.dispose]();
     throw error;
   }
+}
+
+function withTerminalSize(bundle: Bundle, ask: PrepareOptions['terminalSize']): Bundle {
+  const { process } = bundle.spec;
+  if (process?.terminal !== true || process.consoleSize !== undefined) return bundle;
+  const consoleSize = ask?.();
+  return consoleSize === undefined
+    ? bundle
+    : { ...bundle, spec: { ...bundle.spec, process: { ...process, consoleSize } } };
 }
 
 interface Making extends Wanted {
