@@ -6,7 +6,7 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path';
 import { FileLock } from '../../sys/file-lock.js';
 import { ContainerNameError, ContainerNotFoundError } from './errors.js';
-import { readIfThere, writeWhole } from './files.js';
+import { isFresh, readIfThere, writeWhole } from './files.js';
 import { checkName, isId, randomName, shortId } from './names.js';
 import type { EnginePaths } from './paths.js';
 import { type ContainerRecord, parseRecord } from './record.js';
@@ -76,6 +76,9 @@ export class ContainerStore {
       : undefined;
     const ids = this.#folders();
     if (claimed !== undefined && ids.includes(claimed)) return claimed;
+    // A claim that was killed between its two files: the record counts.
+    const unclaimed = claimed === undefined ? this.all().find(({ name }) => name === word) : undefined;
+    if (unclaimed !== undefined) return unclaimed.id;
     const found = /^[0-9a-f]+$/.test(word) ? ids.filter((id) => id.startsWith(word)) : [];
     const [only] = found;
     if (only !== undefined && found.length === 1) return only;
@@ -106,6 +109,7 @@ export class ContainerStore {
     if (wanted !== undefined) checkName(wanted);
     using _lock = await FileLock.acquire(join(this.paths.locks, 'names'), 'exclusive', LOCK_TIMEOUT_MS);
     mkdirSync(this.paths.names, { recursive: true, mode: 0o700 });
+    this.#sweep();
     for (let tries = 0; ; tries++) {
       const name = wanted ?? randomName(tries);
       const owner = readIfThere(join(this.paths.names, name))?.trim();
@@ -121,6 +125,22 @@ export class ContainerStore {
           hint: `choose another, or remove that one: tvmm rm ${name}`,
         });
       }
+    }
+  }
+
+  /** Ends or clears away what claims that were killed have left. The caller holds the lock of the names: no other claim is under way. */
+  #sweep(): void {
+    for (const file of readdirSync(this.paths.names)) {
+      if (isFresh(file)) rmSync(join(this.paths.names, file), { force: true });
+    }
+    for (const id of this.#folders()) {
+      if (readIfThere(this.#file(id)) === undefined) {
+        rmSync(this.folder(id), { recursive: true, force: true });
+      }
+    }
+    for (const { id, name } of this.all()) {
+      const file = join(this.paths.names, name);
+      if (readIfThere(file) === undefined) writeWhole(file, `${id}\n`);
     }
   }
 
