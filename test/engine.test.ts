@@ -2,152 +2,27 @@
  * The container engine at the command line, with real containers from a plain busybox folder: options, exit statuses, logs, restarts, and what
  * happens when anything of it is killed. Needs root.
  */
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import {
-  chmodSync,
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { CLI, engineHost } from './support/engine.js';
 import { needs } from './support/needs.js';
 
-const CLI = join(import.meta.dirname, '..', 'dist', 'cli.cjs');
-const APPLETS = [
-  'sh',
-  'cat',
-  'echo',
-  'sleep',
-  'id',
-  'true',
-  'false',
-  'touch',
-  'ls',
-  'nc',
-  'seq',
-  'hostname',
-  'grep',
-  'kill',
-  'wc',
-  'tar',
-];
-
+const host = engineHost('tvmm-engine-');
+const { tvmm, run, inspect, until, leftovers, removeAll } = host;
 let base = '';
 let rootfs = '';
 
-interface Result {
-  readonly status: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-function environment(): NodeJS.ProcessEnv {
-  const { NODE_EXTRA_CA_CERTS: _, ...rest } = process.env;
-  return { ...rest, TVMM_ROOT: join(base, 'root'), TVMM_RUN: join(base, 'run') };
-}
-
-function tvmm(args: readonly string[], input?: string): Promise<Result> {
-  return new Promise((resolve) => {
-    const child = execFile(
-      process.execPath,
-      [CLI, ...args],
-      { env: environment(), timeout: 60_000, killSignal: 'SIGKILL', maxBuffer: 64 * 2 ** 20 },
-      (error, stdout, stderr) => {
-        const code = error === null ? 0 : typeof error.code === 'number' ? error.code : -1;
-        resolve({ status: code, stdout, stderr });
-      },
-    );
-    child.stdin?.on('error', () => {});
-    child.stdin?.end(input);
-  });
-}
-
-/** A command in a container without a network, which starts sooner. */
-function run(options: readonly string[], ...command: string[]): Promise<Result> {
-  return tvmm(['run', '--network', 'none', ...options, '--rootfs', rootfs, ...command]);
-}
-
-interface Inspected {
-  readonly id: string;
-  readonly state: string;
-  readonly exitCode?: number;
-  readonly restarts: number;
-  readonly init?: { readonly pid: number };
-  readonly minder?: { readonly pid: number };
-}
-
-async function inspect(name: string): Promise<Inspected> {
-  const { stdout, stderr } = await tvmm(['inspect', name]);
-  const [found]: Inspected[] = JSON.parse(stdout === '' ? '[]' : stdout);
-  if (found === undefined) throw new Error(stderr);
-  return found;
-}
-
-async function until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
-  for (let i = 0; i < 200; i++) {
-    if (await condition()) return;
-    await delay(50);
-  }
-  throw new Error(`it did not happen: ${what}; left: ${leftovers().join(', ')}`);
-}
-
-/** What is left of containers on this machine: processes, mounts, cgroups, state. */
-function leftovers(): string[] {
-  const mounts = readFileSync('/proc/self/mounts', 'utf8')
-    .split('\n')
-    .filter((line) => line.includes(base));
-  const state = ['root/containers', 'root/engine/names', 'run/engine', 'run/netns'].flatMap((folder) =>
-    existsSync(join(base, folder)) ? readdirSync(join(base, folder)).map((name) => `${folder}/${name}`) : [],
-  );
-  const processes = readdirSync('/proc').flatMap((pid) => {
-    try {
-      const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8');
-      return /^\d+$/.test(pid) && words.includes(base) && words.includes('minder') ? [`process ${pid}`] : [];
-    } catch {
-      return [];
-    }
-  });
-  const cgroups = ['/sys/fs/cgroup', '/sys/fs/cgroup/pids'].flatMap((folder) =>
-    existsSync(folder) ? readdirSync(folder).filter((name) => /^tvmm-[0-9a-f]{64}$/.test(name)) : [],
-  );
-  return [...mounts, ...state, ...processes, ...cgroups];
-}
-
-async function removeAll(): Promise<void> {
-  const { stdout } = await tvmm(['ps', '-aq']);
-  const ids = stdout.split('\n').filter((id) => id !== '');
-  if (ids.length > 0) await tvmm(['rm', '-f', ...ids]);
-}
-
 beforeAll(() => {
-  base = mkdtempSync(join(tmpdir(), 'tvmm-engine-'));
-  rootfs = join(base, 'rootfs');
-  for (const folder of ['bin', 'etc', 'tmp', 'root', 'proc', 'sys', 'dev'])
-    mkdirSync(join(rootfs, folder), { recursive: true });
-  // The root of a user namespace must be able to pass.
-  chmodSync(base, 0o755);
-  copyFileSync('/bin/busybox', join(rootfs, 'bin/busybox'));
-  for (const applet of APPLETS) symlinkSync('busybox', join(rootfs, 'bin', applet));
-  writeFileSync(
-    join(rootfs, 'etc/passwd'),
-    'root:x:0:0::/root:/bin/sh\nalice:x:1000:1000::/home/alice:/bin/sh\n',
-  );
-  writeFileSync(join(rootfs, 'etc/group'), 'root:x:0:\nalice:x:1000:\nstaff:x:50:alice\n');
+  ({ base, rootfs } = host.open());
 });
 
 beforeEach((context) => needs(context, 'root'));
 
-afterAll(() => rmSync(base, { recursive: true, force: true }));
+afterAll(() => host.close());
 
 describe('tvmm run', () => {
   afterEach(removeAll);
@@ -334,7 +209,7 @@ describe('what is killed', () => {
       const child: ChildProcess = spawn(
         process.execPath,
         [CLI, 'run', '-d', '--name', name, '--network', 'none', '--rootfs', rootfs, 'sleep', '1000'],
-        { env: environment(), stdio: 'ignore' },
+        { env: host.environment(), stdio: 'ignore' },
       );
       await Promise.race([once(child, 'exit'), delay(after)]);
       child.kill('SIGKILL');
