@@ -11,16 +11,14 @@
  * The plan is copied and checked as a whole first: garbage ends with a sentence and status 125. The container must not be able to write
  * to the program that runs on the host (CVE-2019-5736), so the launcher runs from a sealed memfd, and moves itself into one if need be.
  *
- * Parts: sys.h (the kernel), plan.h (the format and its check), report.h (messages), ensure.h, copy.h, hook.h, supervise.h (steps).
+ * Parts: sys.h (the kernel), plan.h (the format and its check), report.h (messages), ensure.h, copy.h, hook.h, supervise.h (steps), init.h (--init, --pause).
  */
 #include "launcher/copy.h"
 #include "launcher/ensure.h"
 #include "launcher/hook.h"
-#include "launcher/supervise.h"
+#include "launcher/init.h"
 
 #define SEALS (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
-#define FIRST_SIGNAL 1
-#define LAST_SIGNAL 64
 
 static void run_program(u32 program);
 
@@ -318,12 +316,6 @@ static void __attribute__((noreturn)) run_program(u32 program)
 	part(0);
 }
 
-static void __attribute__((noreturn)) refuse(const char *what, long error)
-{
-	COMPLAIN(what, ": errno ", NUMBER(-error));
-	leave(125);
-}
-
 /* Reads the whole plan into memory of our own, its end at the end of a page with nothing behind it. */
 static void read_plan(const char *descriptor)
 {
@@ -379,16 +371,6 @@ static void become_client(int connection)
 		damaged("the connection with the engine is no open descriptor:", connection);
 }
 
-/* Whoever started us may ignore signals (Node ignores SIGPIPE, nohup SIGHUP); the container begins with none ignored. */
-static void prepare_signals(int blocked)
-{
-	for (int signal = FIRST_SIGNAL; signal <= LAST_SIGNAL; signal++)
-		if (signal != SIGKILL && signal != SIGSTOP)
-			set_handler(signal, 0);
-	self.blocked = blocked;
-	set_signal_mask(blocked ? ~0ULL : 0);
-}
-
 /* What waits for a child hands signals on instead of dying of them, from the beginning. */
 static int supervises(void)
 {
@@ -433,65 +415,6 @@ static void seal_self(char **argv, char **envp)
 	if (!failed(result))
 		result = sys(__NR_execveat, copy, "", argv, envp, AT_EMPTY_PATH);
 	refuse("cannot run from a sealed copy of myself", result);
-}
-
-/* execvp(3): by PATH if the name has no slash. */
-static long exec_by_path(char **argv, char **envp)
-{
-	static char path[8192];
-	const char *folders = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-	size_t name = length(argv[0]);
-	long error = -ENOENT;
-	for (const char *c = argv[0]; *c; c++)
-		if (*c == '/')
-			return sys(__NR_execve, argv[0], argv, envp);
-	for (char **e = envp; *e; e++)
-		if ((*e)[0] == 'P' && (*e)[1] == 'A' && (*e)[2] == 'T' && (*e)[3] == 'H' && (*e)[4] == '=')
-			folders = *e + 5;
-	while (*folders) {
-		size_t n = 0;
-		while (folders[n] && folders[n] != ':')
-			n++;
-		if (n + name + 2 <= sizeof path) {
-			memcpy(path, folders, n);
-			path[n] = '/';
-			memcpy(path + n + 1, argv[0], name + 1);
-			long result = sys(__NR_execve, path, argv, envp);
-			if (result != -ENOENT && result != -ENOTDIR)
-				error = result;
-		}
-		folders += folders[n] ? n + 1 : n;
-	}
-	return error;
-}
-
-static void __attribute__((noreturn)) be_init(char **argv, char **envp)
-{
-	prepare_signals(1);
-	long child = sys(__NR_clone, SIGCHLD, 0, 0, 0, 0);
-	if (child == 0) {
-		set_signal_mask(0);
-		long error = exec_by_path(argv, envp);
-		COMPLAIN("cannot start ", argv[0], ": errno ", NUMBER(-error));
-		leave(error == -ENOENT || error == -ENOTDIR ? 127 : 126);
-	}
-	if (failed(child))
-		refuse("cannot start a process", child);
-	leave(exit_status(supervise((int)child, 1)));
-}
-
-static void __attribute__((noreturn)) pause_until_told(void)
-{
-	const u64 all = ~0ULL;
-	int status;
-	prepare_signals(1);
-	for (;;) {
-		while (wait_for(-1, &status, WNOHANG) > 0)
-			;
-		long signal = sys(__NR_rt_sigtimedwait, &all, NULL, NULL, 8);
-		if (signal == SIGTERM || signal == SIGINT)
-			leave(0);
-	}
 }
 
 __attribute__((used)) void launcher_main(long *stack)

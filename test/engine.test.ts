@@ -4,8 +4,8 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { CLI, engineHost } from './support/engine.js';
@@ -93,6 +93,21 @@ describe('tvmm run', () => {
     expect((await tvmm(['stop', '-t', '30', 'reaper'])).status).toBe(0);
     // Without an init in between process 1 would ignore SIGTERM, and end by SIGKILL.
     expect((await inspect('reaper')).exitCode).toBe(143);
+  });
+
+  it('gives --init a copy of its own, read-only, so that no container reaches what the host runs', async () => {
+    const launcher = join(dirname(CLI), 'firmware', 'launcher');
+    await run(['-d', '--name', 'first', '--init', '--privileged'], 'sleep', '1000');
+    await run(['-d', '--name', 'second', '--init'], 'sleep', '1000');
+    const inits = await Promise.all(
+      ['first', 'second'].map(async (name) => `/proc/${(await inspect(name)).init?.pid}/root/dev/tvmm-init`),
+    );
+    expect(new Set([...inits, launcher].map((path) => statSync(path).ino)).size).toBe(3);
+    for (const path of inits) {
+      expect(readFileSync(path).equals(readFileSync(launcher))).toBe(true);
+      expect(() => writeFileSync(path, 'x')).toThrow('EROFS');
+    }
+    await tvmm(['rm', '-f', 'first', 'second']);
   });
 });
 

@@ -2,11 +2,11 @@
 import { lstatSync, readdirSync, statSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { packageRoot } from '../../sys/package-root.js';
 import { type OciSeccomp, parseSeccomp } from '../seccomp/profile.js';
 import { NAMESPACES, type NamespaceType } from '../spec/namespaces.js';
 import type { EngineContext } from './context.js';
 import { ContainerStateError, OptionError } from './errors.js';
+import { initFile } from './init-file.js';
 import type { ContainerUser, SpecFacts } from './options/compile.js';
 import type { HostDevice } from './options/devices.js';
 import type { ImageDefaults } from './options/process.js';
@@ -109,7 +109,7 @@ export function specFacts(
       resolvConf: join(etc, 'resolv.conf'),
       hostname: join(etc, 'hostname'),
     },
-    initPath: join(packageRoot(), 'dist', 'firmware', 'container-init'),
+    initPath: initFile(context.store.folder(record.id)),
     firstId: record.firstId,
     seccompProfile: userProfile(record.options.seccompProfile),
     kindOf(path) {

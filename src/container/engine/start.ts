@@ -14,6 +14,7 @@ import { fillEtcFiles, makeEtcFiles } from './etc-files.js';
 import { note } from './events.js';
 import { specFacts } from './facts.js';
 import { writeWhole } from './files.js';
+import { makeInitFile } from './init-file.js';
 import { transition } from './lifecycle.js';
 import { minderOptions } from './log-options.js';
 import { CONSOLE_SOCKET, MinderClient, minderCommand } from './minder.js';
@@ -74,6 +75,7 @@ async function launch(
   await takeDown(context, record);
   rmSync(join(folder, 'exit.json'), { force: true });
   makeEtcFiles(folder);
+  if (record.options.init || record.options.pause) makeInitFile(folder);
   const image = await context.images.of(record);
   const rootPath = await context.images.mount(record);
   const user = await context.images.user(

@@ -42,7 +42,7 @@ export interface SpecFacts extends MountFacts, DeviceFacts, NamespaceFacts {
   readonly user: ContainerUser;
   /** Files of the engine that become /etc/hosts and the like. */
   readonly etc: { readonly hosts: string; readonly resolvConf: string; readonly hostname: string };
-  /** The little init of `--init` on the host. */
+  /** The container's own copy of the launcher, for `--init` and pods, on the host. */
   readonly initPath: string;
   /** First id of the range for `--userns private`. */
   readonly firstId: number | undefined;
@@ -221,7 +221,7 @@ export function compileSpec(options: ContainerOptions, facts: SpecFacts): OciSpe
         gid: facts.user.gid,
         ...(facts.user.additionalGids.length > 0 ? { additionalGids: facts.user.additionalGids } : {}),
       },
-      args: options.init ? [INIT_IN_CONTAINER, '--', ...args] : args,
+      args: options.init ? [INIT_IN_CONTAINER, '--init', '--', ...args] : args,
       env: containerEnvironment(options, facts.image, facts.user.home, hostname),
       cwd: containerWorkdir(options, facts.image),
       capabilities: {
