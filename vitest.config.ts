@@ -23,6 +23,7 @@ export default defineConfig({
         resolve: {
           alias: [
             { find: /^tvmm$/, replacement: dist('index.js') },
+            { find: /^tvmm\/container$/, replacement: dist('container.js') },
             { find: /^tvmm\/kvm$/, replacement: dist('kvm.js') },
             { find: /^tvmm\/memory$/, replacement: dist('memory.js') },
           ],

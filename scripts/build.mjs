@@ -37,7 +37,12 @@ rmSync(stampFile(root), { force: true });
  */
 const GROUPS = [
   { 'commands-main': 'src/cli/commands-main.ts', 'container-exited': 'src/container/engine/exited-main.ts' },
-  { index: 'src/index.ts', kvm: 'src/kvm/index.ts', memory: 'src/memory/index.ts' },
+  {
+    index: 'src/index.ts',
+    container: 'src/container/index.ts',
+    kvm: 'src/kvm/index.ts',
+    memory: 'src/memory/index.ts',
+  },
   { prepare: 'src/cli/prepare.ts' },
 ];
 /**

@@ -58,14 +58,8 @@ export function register(program: Command): void {
       const least = Number(options.minScore ?? 0);
       if (!(least >= 0 && least <= 100))
         throw new UsageError(`--min-score ${options.minScore}: a score is 0 to 100`);
-      const [{ readFileSync }, { assess }, { readAssessFacts }, { parseSpec }] = await Promise.all([
-        import('node:fs'),
-        import('../container/assess/assess.js'),
-        import('../container/assess/facts.js'),
-        import('../container/spec/parse.js'),
-      ]);
-      const file = join(await folderOf(word, options.root), 'config.json');
-      const result = assess(parseSpec(readFileSync(file, 'utf8')), readAssessFacts());
+      const { assessBundle } = await import('../container/library/bundle.js');
+      const result = assessBundle(await folderOf(word, options.root));
       process.stdout.write(
         options.json === true ? `${JSON.stringify(result, undefined, 2)}\n` : formatAssessment(result),
       );

@@ -22,20 +22,14 @@ export function register(program: Command): void {
     .option('--json', 'print the plan as one JSON object')
     .addHelpText('after', HELP)
     .action(async (folder: string, options: { id: string; systemdCgroup?: boolean; json?: boolean }) => {
-      const [{ previewPlan }, { planToJson, printPlan }] = await Promise.all([
-        import('../container/runtime/preview.js'),
+      const [{ planBundle }, { planToJson, printPlan }] = await Promise.all([
+        import('../container/library/bundle.js'),
         import('../container/plan/print.js'),
       ]);
-      const environment = {
-        root: '/run/tvmm-oci',
-        cgroupManager: options.systemdCgroup === true ? ('systemd' as const) : ('cgroupfs' as const),
-        rootless: process.geteuid?.() !== 0,
-        log: {
-          debug: () => {},
-          warn: (message: string) => process.stderr.write(`tvmm: warning: ${message}\n`),
-        },
-      };
-      const plan = previewPlan(environment, options.id, folder);
+      const plan = planBundle(folder, {
+        ...options,
+        warn: (message) => process.stderr.write(`tvmm: warning: ${message}\n`),
+      });
       process.stdout.write(
         options.json === true ? `${JSON.stringify(planToJson(plan), undefined, 2)}\n` : printPlan(plan),
       );

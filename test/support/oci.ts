@@ -5,20 +5,17 @@
 import { spawn } from 'node:child_process';
 import {
   chmodSync,
-  copyFileSync,
   existsSync,
-  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
-  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { packageRoot } from 'tvmm';
-import { ensureBusybox } from '../../src/guest/busybox.js';
+import { makeBusyboxRoot } from './busybox-root.js';
 
 /** Another program that stands in for `tvmm-oci`: the resident engine's client. */
 export const OCI_STAND_IN = 'TVMM_TEST_OCI';
@@ -26,10 +23,6 @@ const PROGRAM: readonly [string, ...string[]] =
   process.env[OCI_STAND_IN] === undefined
     ? [process.execPath, join(packageRoot(), 'dist/oci.cjs')]
     : [process.env[OCI_STAND_IN]];
-const APPLETS =
-  'sh true false sleep ls cat echo id ps mount umount hostname env touch stat tty stty grep kill chmod mkdir head sed dd ulimit mknod readlink'.split(
-    ' ',
-  );
 
 export interface OciOutcome {
   status: number | null;
@@ -59,14 +52,7 @@ export class OciTest {
   async bundle(script: string, change: (config: Config) => void = () => {}): Promise<string> {
     this.#bundles++;
     const bundle = join(this.folder, `bundle-${this.#bundles}`);
-    const bin = join(bundle, 'rootfs/bin');
-    mkdirSync(bin, { recursive: true });
-    for (const folder of ['proc', 'sys', 'dev', 'tmp', 'etc', 'run'])
-      mkdirSync(join(bundle, 'rootfs', folder));
-    chmodSync(join(bundle, 'rootfs/tmp'), 0o1777);
-    copyFileSync(await ensureBusybox(), join(bin, 'busybox'));
-    chmodSync(join(bin, 'busybox'), 0o755);
-    for (const applet of APPLETS) symlinkSync('busybox', join(bin, applet));
+    await makeBusyboxRoot(join(bundle, 'rootfs'));
     const { status, stderr } = await this.oci(['spec', '--bundle', bundle]);
     if (status !== 0) throw new Error(stderr);
     const config: Config = JSON.parse(readFileSync(join(bundle, 'config.json'), 'utf8'));

@@ -8,7 +8,6 @@ import { ContainerNotFoundError } from '../runtime/errors.js';
 import { Runtime } from '../runtime/runtime.js';
 import { cgroupOf } from '../runtime/status.js';
 import type { EngineContext, EngineRuntime } from './context.js';
-import { ContainerStateError } from './errors.js';
 import { engineImages } from './images.js';
 import { type EnginePaths, enginePaths } from './paths.js';
 import { ContainerStore } from './store.js';
@@ -26,11 +25,6 @@ function exitProgram(): string {
 
 /** The engine's operations on an OCI runtime. */
 function engineRuntime(runtime: Runtime): EngineRuntime {
-  const cgroup = (id: string) => {
-    const found = cgroupOf(runtime.record(id));
-    if (found !== undefined) return found;
-    throw new ContainerStateError('the container has no cgroup any more', { code: 'CONTAINER_STATE' });
-  };
   return {
     async create(id, bundle, options) {
       const record = await runtime.create(id, { bundle, ...options });
@@ -54,10 +48,11 @@ function engineRuntime(runtime: Runtime): EngineRuntime {
       return runtime.pids(id);
     },
     async stats(id) {
-      return cgroup(id).stats();
+      return runtime.stats(id);
     },
     async oomKills(id) {
-      return oomKills(cgroup(id).state);
+      const cgroup = cgroupOf(runtime.record(id));
+      return cgroup === undefined ? 0 : oomKills(cgroup.state);
     },
     exec: (id, choose, options) => runtime.exec(id, choose, options),
   };

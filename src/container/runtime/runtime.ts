@@ -5,6 +5,7 @@
  */
 import { statSync } from 'node:fs';
 import type { OciResources } from '../cgroup/resources.js';
+import type { CgroupStats } from '../cgroup/stats.js';
 import type { ContainerStatus, OciState } from '../spec/state.js';
 import type { OciProcess, OciSpec } from '../spec/types.js';
 import type { CheckpointOptions } from './checkpoint.js';
@@ -33,8 +34,29 @@ export interface ListFailure {
   readonly error: unknown;
 }
 
+/** What has to be said of a runtime: its root folder. The rest has defaults: cgroupfs, no log, rootless for whoever is not root. */
+export type RuntimeOptions = Pick<RuntimeEnvironment, 'root'> & Partial<RuntimeEnvironment>;
+
+const NO_LOG = { debug: () => {}, warn: () => {} };
+
+/**
+ * @example
+ * ```ts
+ * const runtime = new Runtime({ root: '/run/mine' });
+ * const status = await runtime.run('hello', { bundle: '/srv/bundle' });
+ * ```
+ */
 export class Runtime {
-  constructor(readonly environment: RuntimeEnvironment) {}
+  readonly environment: RuntimeEnvironment;
+
+  constructor(options: RuntimeOptions) {
+    this.environment = {
+      cgroupManager: 'cgroupfs',
+      rootless: process.geteuid?.() !== 0,
+      log: NO_LOG,
+      ...options,
+    };
+  }
 
   #folder(id: string): ContainerFolder {
     return new ContainerFolder(this.environment.root, id);
@@ -144,6 +166,11 @@ export class Runtime {
     if (cgroup === undefined)
       throw new ContainerStatusError(`container ${id} has no cgroup, so its processes are not known`);
     return cgroup.pids().sort((a, b) => a - b);
+  }
+
+  /** The counters of its cgroup. @throws ContainerStatusError, CgroupStatsError */
+  stats(id: string): CgroupStats {
+    return requireCgroup(this.#open(id).record).stats();
   }
 
   /** @throws ContainerStatusError, CgroupProcessError */
