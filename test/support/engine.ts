@@ -20,7 +20,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
 export const CLI = join(import.meta.dirname, '..', '..', 'dist', 'cli.cjs');
-const APPLETS =
+export const APPLETS =
   'sh cat echo sleep id true false touch ls nc seq hostname grep kill wc tar ln mknod stat mkdir rm chown'.split(
     ' ',
   );

@@ -35,8 +35,9 @@ const ROWS: readonly Row[] = [
   ['--stop-timeout <seconds>', 'seconds between that signal and SIGKILL', integerOption('--stop-timeout')],
   ['-l, --label <name=value>', 'attach a label', collect],
   ['--cidfile <file>', 'write the id into a new file'],
-  ['-v, --volume <source:path[:ro]>', 'mount a folder or file of the host', collect],
-  ['--mount <fields>', 'mount: type=bind|tmpfs,source=…,target=…[,readonly]', collect],
+  ['-v, --volume <source:path[:ro]>', 'mount a folder or file of the host, or a volume by its name', collect],
+  ['--mount <fields>', 'mount: type=bind|volume|tmpfs,source=…,target=…[,readonly]', collect],
+  ['--volumes-from <container[:ro]>', 'mount what another container mounts', collect],
   ['--tmpfs <path[:options]>', 'mount a tmpfs', collect],
   ['--read-only', 'make the root file system read-only'],
   ['--shm-size <size>', 'size of /dev/shm (default 64m)', memory('--shm-size')],
@@ -129,6 +130,12 @@ function seccompProfile(securityOpt: readonly string[]): string | undefined {
   return typeof seccomp === 'string' ? undefined : readOptionFile('--security-opt seccomp', seccomp.file);
 }
 
+/** `./data:/data` is below the caller's folder. */
+function absoluteSource(volume: string): string {
+  const [source = '', ...rest] = volume.split(':');
+  return /^\.\.?($|\/)/.test(source) ? [resolve(source), ...rest].join(':') : volume;
+}
+
 /** @throws UsageError for files that cannot be read */
 export function createRequest(
   image: string | undefined,
@@ -158,6 +165,7 @@ export function createRequest(
       ...NO_OPTIONS,
       ...options,
       env: environment(flags),
+      volume: (flags.volume ?? []).map(absoluteSource),
       network: [...(flags.network ?? []), ...net],
       remove: rm === true,
       ...(entrypoint === undefined ? {} : { entrypoint: [entrypoint] }),

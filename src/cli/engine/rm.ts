@@ -3,7 +3,8 @@ import type { Command } from 'commander';
 import { each } from './common.js';
 
 const HELP = `
-Gone are the container's own layer, log, networks and cgroup; folders that were mounted into it stay.
+Gone are the container's own layer, log, networks and cgroup; folders that were mounted into it and volumes with a name stay. With -v its
+volumes without a name go as well.
 
 Examples:
   tvmm rm old
@@ -17,9 +18,12 @@ export function register(program: Command): void {
     .description('Remove containers.')
     .argument('<container...>', 'names or ids')
     .option('-f, --force', 'kill it if it runs')
+    .option('-v, --volumes', 'remove its volumes without a name as well')
     .addHelpText('after', HELP)
-    .action(async (words: string[], options: { force?: boolean }) => {
+    .action(async (words: string[], options: { force?: boolean; volumes?: boolean }) => {
       const { removeContainer } = await import('../../container/engine/stop.js');
-      await each(words, (context, id) => removeContainer(context, id, { force: options.force === true }));
+      await each(words, (context, id) =>
+        removeContainer(context, id, { force: options.force === true, volumes: options.volumes === true }),
+      );
     });
 }

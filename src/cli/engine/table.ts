@@ -22,5 +22,7 @@ export const ENGINE_COMMANDS: readonly CommandEntry[] = [
   { name: 'pause', summary: 'hold all processes of containers', load: () => import('./pause.js') },
   { name: 'unpause', summary: 'let paused containers go on', load: () => import('./unpause.js') },
   { name: 'update', summary: 'change limits of containers', load: () => import('./update.js') },
+  { name: 'volume', summary: 'folders that outlive containers', load: () => import('./volume.js') },
+  { name: 'network', summary: 'the networks that containers join', load: () => import('./network.js') },
   { name: 'pod', summary: 'containers that share a network', load: () => import('./pod.js') },
 ];

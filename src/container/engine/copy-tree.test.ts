@@ -1,7 +1,9 @@
+import { execFileSync } from 'node:child_process';
 import {
   closeSync,
   constants,
   existsSync,
+  linkSync,
   lstatSync,
   mkdirSync,
   mkdtempSync,
@@ -10,14 +12,18 @@ import {
   readlinkSync,
   rmSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { fsetxattr } from '../../sys/at.js';
+import { xattrValue } from '../../sys/xattr.js';
 import type { TarEntry } from '../image/tar-reader.js';
 import { destinationOf, parseCopyEnd } from './copy.js';
-import { locate, TreeWriter, walk } from './copy-tree.js';
+import { locate, TreeWriter } from './copy-tree.js';
+import { walk } from './copy-walk.js';
 
 let base = '';
 let root = -1;
@@ -98,6 +104,51 @@ describe('a copied tree', () => {
     writer.entry(entry('suid', { mode: 0o4755 }));
     writer.endEntry();
     expect(lstatSync(join(base, 'root/data/suid')).mode & 0o7777).toBe(0o755);
+  });
+});
+
+describe('a tree that is copied whole', () => {
+  const whole = { owner: undefined, modeMask: 0o7777, special: true, xattrs: true };
+
+  it('keeps hard links, fifos, attributes of files and the times of folders', () => {
+    const tree = join(base, 'in/tree');
+    linkSync(join(tree, 'file'), join(tree, 'sub/same'));
+    execFileSync('mkfifo', [join(tree, 'fifo')]);
+    const file = openSync(join(tree, 'file'), 'r+');
+    const keeps = fsetxattr(file, 'user.note', Buffer.from('kept')) !== -1;
+    closeSync(file);
+    utimesSync(join(tree, 'sub'), 1000, 1000);
+    const source = openSync(tree, constants.O_RDONLY | constants.O_DIRECTORY);
+    using writer = new TreeWriter(root, 'data', whole);
+    walk(source, 'copy', writer, { special: true, xattrs: true });
+    writer.finish();
+    closeSync(source);
+    const copied = (name: string) => lstatSync(join(base, 'root/data/copy', name));
+    expect(copied('sub/same').ino).toBe(copied('file').ino);
+    expect(copied('fifo').isFIFO()).toBe(true);
+    expect(copied('sub').mtimeMs).toBe(1_000_000);
+    const copy = openSync(join(base, 'root/data/copy/file'), 'r');
+    // Not every file system has attributes of users.
+    if (keeps) expect(xattrValue(copy, 'user.note')?.toString()).toBe('kept');
+    closeSync(copy);
+    expect(writer.skipped).toEqual([]);
+  });
+
+  it('takes no attribute that speaks to this host', () => {
+    using writer = new TreeWriter(root, 'data', whole);
+    writer.entry(entry('f', { xattrs: new Map([['trusted.overlay.opaque', Buffer.from('y')]]) }));
+    writer.endEntry();
+    expect(writer.lostXattrs).toBe(1);
+  });
+
+  it('is refused when it is nested without an end', () => {
+    let folder = join(base, 'in/deep');
+    for (let i = 0; i < 520; i++) folder = join(folder, 'd');
+    mkdirSync(folder, { recursive: true });
+    const source = openSync(join(base, 'in/deep'), constants.O_RDONLY | constants.O_DIRECTORY);
+    const nobody = { entry: () => {}, data: () => {}, endEntry: () => {} };
+    expect(() => walk(source, 'x', nobody)).toThrow(/nested too deeply/);
+    closeSync(source);
   });
 });
 

@@ -1,35 +1,26 @@
 /**
- * The two halves of copying: a tree read below a descriptor, and entries written below one. Both sides may belong to somebody hostile who changes
- * it meanwhile, so every step is openat2(2) from a descriptor: nothing is ever opened outside the root, through /proc's magic links, or
- * followed where a file of that name was made. What is special (devices, sockets) is left out.
+ * The writing half of copying: entries written below a descriptor. The tree may belong to somebody hostile who changes it meanwhile, so every
+ * step is openat2(2) from a descriptor: nothing is ever opened outside the root, through /proc's magic links, or followed where a file
+ * of that name was made. Devices, fifos and extended attributes are only made where the caller asks for them.
  */
-import {
-  closeSync,
-  constants,
-  fchmodSync,
-  fchownSync,
-  fstatSync,
-  openSync,
-  readdirSync,
-  readSync,
-  writeSync,
-} from 'node:fs';
+import { closeSync, constants, fchmodSync, fchownSync, writeSync } from 'node:fs';
 import {
   AT_REMOVEDIR,
   fchmodat,
+  fsetxattr,
   futimens,
   lchownat,
   linkat,
+  lutimensat,
   mkdirat,
+  mknodat,
   O_DIRECTORY,
   O_NOFOLLOW,
   O_PATH,
   openat,
   openat2,
-  procPath,
   RESOLVE_IN_ROOT,
   RESOLVE_NO_MAGICLINKS,
-  readlinkat,
   symlinkat,
   unlinkat,
 } from '../../sys/at.js';
@@ -37,12 +28,13 @@ import { errnoName } from '../../sys/errors.js';
 import { lastErrno } from '../../sys/libc.js';
 import { entryPath, printable, splitPath } from '../image/entry-path.js';
 import type { TarEntry, TarHandler } from '../image/tar-reader.js';
+import { isAllowedXattr } from '../image/xattrs.js';
+import { encodeDevice } from './device-number.js';
 import { CopyError } from './errors.js';
 
 const INSIDE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
-const CHUNK = 256 * 1024;
-/** Descriptors are held on the way down. */
-const MAX_DEPTH = 512;
+/** File types of mode_t (inode(7)). */
+const KINDS = { char: 0o020000, block: 0o060000, fifo: 0o010000 } as const;
 
 function fail(what: string, path: string): never {
   const name = errnoName(lastErrno());
@@ -58,86 +50,26 @@ export function locate(root: number, path: string, follow = false): number | und
   return fail('open', path);
 }
 
-const NO_XATTRS: ReadonlyMap<string, Buffer> = new Map();
-
-/**
- * Gives a tree to a handler, folders before what is in them.
- *
- * @param fd O_PATH descriptor of the tree's top
- * @param name of the top; empty for the contents of a folder alone
- */
-export function walk(fd: number, name: string, handler: TarHandler, depth = 0): void {
-  if (depth > MAX_DEPTH)
-    throw new CopyError(`${printable(name)} is nested too deeply`, { code: 'COPY_DEPTH' });
-  const stat = fstatSync(fd);
-  const entry = (type: TarEntry['type'], size = 0, linkName = ''): TarEntry => ({
-    name,
-    type,
-    size,
-    linkName,
-    mode: stat.mode & 0o7777,
-    uid: stat.uid,
-    gid: stat.gid,
-    mtime: { seconds: Math.floor(stat.mtimeMs / 1000), nanoseconds: Math.floor(stat.mtimeMs % 1000) * 1e6 },
-    major: 0,
-    minor: 0,
-    xattrs: NO_XATTRS,
-  });
-  if (stat.isDirectory()) {
-    if (name !== '') {
-      handler.entry(entry('directory'));
-      handler.endEntry();
-    }
-    for (const child of readdirSync(procPath(fd), 'latin1').sort()) {
-      const below = openat(fd, child, O_PATH | O_NOFOLLOW);
-      // Removed meanwhile.
-      if (below === -1) continue;
-      try {
-        walk(below, name === '' ? child : `${name}/${child}`, handler, depth + 1);
-      } finally {
-        closeSync(below);
-      }
-    }
-  } else if (stat.isSymbolicLink()) {
-    handler.entry(entry('symlink', 0, readlinkat(fd, '') ?? ''));
-    handler.endEntry();
-  } else if (stat.isFile()) {
-    handler.entry(entry('file', stat.size));
-    copyOut(fd, stat.size, handler);
-    handler.endEntry();
-  }
-}
-
-/** Exactly `size` bytes, as the entry has said: a file that shrinks meanwhile is filled up with zeros. */
-function copyOut(fd: number, size: number, handler: TarHandler): void {
-  const file = openSync(procPath(fd), constants.O_RDONLY | constants.O_NOCTTY);
-  try {
-    const chunk = Buffer.alloc(Math.min(CHUNK, Math.max(size, 1)));
-    for (let left = size; left > 0; ) {
-      const got = readSync(file, chunk, 0, Math.min(left, chunk.length), null);
-      if (got === 0) chunk.fill(0);
-      const length = got === 0 ? Math.min(left, chunk.length) : got;
-      handler.data(chunk.subarray(0, length));
-      left -= length;
-    }
-  } finally {
-    closeSync(file);
-  }
-}
-
 export interface WriterOptions {
   /** Owners of what is made; undefined leaves them to the kernel. */
   readonly owner: ((entry: TarEntry) => { uid: number; gid: number }) | undefined;
   /** Bits of modes that are kept. */
   readonly modeMask: number;
+  /** Make devices and fifos; otherwise they are left out and counted. */
+  readonly special?: boolean;
+  /** Set extended attributes that belong to the file. */
+  readonly xattrs?: boolean;
 }
 
 /** Writes entries below a folder. */
 export class TreeWriter implements TarHandler, Disposable {
   #file = -1;
   #entry: TarEntry | undefined;
+  /** Times of folders, which change with what is put in them. */
+  readonly #times: { path: string; mtime: TarEntry['mtime'] }[] = [];
   /** Names that were left out. */
   readonly skipped: string[] = [];
+  #lostXattrs = 0;
 
   /** @param root O_PATH descriptor of the root that nothing leaves @param base path of the folder inside it */
   constructor(
@@ -172,17 +104,20 @@ export class TreeWriter implements TarHandler, Disposable {
       if (mkdirat(parent, name, mode | 0o700) === -1 && errnoName(lastErrno()) !== 'EEXIST')
         fail('make the folder', path);
       // What is there already may be a link: then it is not the folder that the tree has.
-      const made = openat(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW);
+      const made = openat(parent, name, constants.O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
       if (made === -1) fail('open the folder', path);
       try {
         if (owner !== undefined) lchownat(made, '', owner.uid, owner.gid);
         fchmodat(made, '.', mode);
+        this.#setXattrs(made, entry);
       } finally {
         closeSync(made);
       }
+      this.#times.push({ path, mtime: entry.mtime });
       return;
     }
-    if (entry.type !== 'file' && entry.type !== 'symlink' && entry.type !== 'hardlink') {
+    const isSpecial = entry.type === 'char' || entry.type === 'block' || entry.type === 'fifo';
+    if (isSpecial && this.options.special !== true) {
       this.skipped.push(path);
       return;
     }
@@ -192,6 +127,13 @@ export class TreeWriter implements TarHandler, Disposable {
     }
     if (entry.type === 'symlink') {
       if (symlinkat(entry.linkName, parent, name) === -1) fail('make the link', path);
+      if (owner !== undefined) lchownat(parent, name, owner.uid, owner.gid);
+      lutimensat(parent, name, entry.mtime.seconds, entry.mtime.nanoseconds);
+    } else if (entry.type === 'char' || entry.type === 'block' || entry.type === 'fifo') {
+      const device = encodeDevice(entry.major, entry.minor);
+      if (device === undefined || mknodat(parent, name, KINDS[entry.type] | (mode & 0o777), device) === -1)
+        fail('make the device', path);
+      // mknod(2) takes the umask away: chmod would follow a link that was put in its place meanwhile.
       if (owner !== undefined) lchownat(parent, name, owner.uid, owner.gid);
     } else if (entry.type === 'hardlink') {
       const target = splitPath(entryPath(entry.linkName));
@@ -210,6 +152,33 @@ export class TreeWriter implements TarHandler, Disposable {
     }
   }
 
+  /** After the owner: chown(2) takes capabilities away. */
+  #setXattrs(fd: number, entry: TarEntry): void {
+    if (this.options.xattrs !== true) return;
+    for (const [name, value] of entry.xattrs) {
+      if (isAllowedXattr(name) && fsetxattr(fd, name, value) !== -1) continue;
+      this.#lostXattrs++;
+    }
+  }
+
+  /** Attributes that could not be kept: not the file's own, or unknown to this file system. */
+  get lostXattrs(): number {
+    return this.#lostXattrs;
+  }
+
+  /** Sets the folders' times. Call once, after the last entry. */
+  finish(): void {
+    for (const { path, mtime } of this.#times.reverse()) {
+      const { folder, base } = splitPath(path);
+      const at = [this.base, folder].filter((part) => part !== '').join('/');
+      const parent = openat2(this.root, at === '' ? '.' : at, O_PATH | O_DIRECTORY, INSIDE);
+      // Moved meanwhile: its time is somebody else's matter then.
+      if (parent === -1) continue;
+      lutimensat(parent, base, mtime.seconds, mtime.nanoseconds);
+      closeSync(parent);
+    }
+  }
+
   data(bytes: Uint8Array): void {
     for (let at = 0; at < bytes.length && this.#file !== -1; )
       at += writeSync(this.#file, bytes, at, bytes.length - at);
@@ -217,8 +186,11 @@ export class TreeWriter implements TarHandler, Disposable {
 
   endEntry(): void {
     if (this.#file === -1) return;
-    const { mtime } = this.#entry ?? {};
-    if (mtime !== undefined) futimens(this.#file, mtime.seconds, mtime.nanoseconds);
+    if (this.#entry !== undefined) {
+      const { mtime } = this.#entry;
+      this.#setXattrs(this.#file, this.#entry);
+      futimens(this.#file, mtime.seconds, mtime.nanoseconds);
+    }
     this[Symbol.dispose]();
   }
 

@@ -2,16 +2,20 @@
  * `cp`: between a container and the host, or a tar stream. A running container is reached through /proc/PID/root, so that its mounts are seen;
  * one that does not run through its root file system. docker's rules for where things go.
  */
-import { closeSync, constants, openSync, statSync, writeSync } from 'node:fs';
+import { closeSync, constants, openSync, statSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import { byteString, O_DIRECTORY, O_PATH } from '../../sys/at.js';
-import { type TarHandler, TarReader } from '../image/tar-reader.js';
-import { tarEnd, tarHeader, tarPadding } from '../image/tar-writer.js';
+import { TarReader } from '../image/tar-reader.js';
+import { decompress } from '../image/unpack.js';
 import type { EngineContext } from './context.js';
-import { locate, TreeWriter, type WriterOptions, walk } from './copy-tree.js';
+import { locate, TreeWriter, type WriterOptions } from './copy-tree.js';
+import { type WalkOptions, walk } from './copy-walk.js';
 import { CopyError } from './errors.js';
+import { USERNS_SIZE } from './options/namespaces.js';
+import { isAlive } from './process.js';
 import type { ContainerRecord } from './record.js';
 import { settle } from './settle.js';
+import { TarStream } from './tar-stream.js';
 
 /** One end of a copy. */
 export type CopyEnd =
@@ -27,42 +31,6 @@ export function parseCopyEnd(word: string): CopyEnd {
   return name === undefined || path === undefined
     ? { kind: 'host', path: word }
     : { kind: 'container', name, path };
-}
-
-/** Writes entries as a tar stream to a descriptor that may be a slow pipe. */
-class TarStream implements TarHandler {
-  #size = 0;
-
-  constructor(private readonly fd: number) {}
-
-  #write(bytes: Uint8Array): void {
-    for (let at = 0; at < bytes.length; ) {
-      try {
-        at += writeSync(this.fd, bytes, at, bytes.length - at);
-      } catch (error) {
-        // A pipe that Node has made non-blocking and that is full.
-        if (!(error instanceof Error && 'code' in error && error.code === 'EAGAIN')) throw error;
-        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
-      }
-    }
-  }
-
-  entry(entry: Parameters<TarHandler['entry']>[0]): void {
-    this.#size = entry.size;
-    this.#write(tarHeader(entry));
-  }
-
-  data(bytes: Uint8Array): void {
-    this.#write(bytes);
-  }
-
-  endEntry(): void {
-    this.#write(tarPadding(this.#size));
-  }
-
-  end(): void {
-    this.#write(tarEnd());
-  }
 }
 
 /** Where the copy of something called `name` goes: docker's rules. */
@@ -88,6 +56,14 @@ function kindBelow(root: number, path: string): 'directory' | 'other' | undefine
 
 const openRoot = (path: string): number => openSync(path, O_PATH | O_DIRECTORY | constants.O_RDONLY);
 
+/** How things are copied. */
+export interface CopyOptions {
+  /** `-a`: owners, devices, extended attributes and set-uid bits as they are. */
+  readonly archive?: boolean;
+  /** `-L`: of a link at the end of the source, what it names. */
+  readonly followLink?: boolean;
+}
+
 /** Runs `action` with a descriptor of the container's root; nobody starts or stops it meanwhile. */
 async function withRoot<T>(
   context: EngineContext,
@@ -100,6 +76,9 @@ async function withRoot<T>(
     const path = runs ? `/proc/${record.init?.pid}/root` : await context.images.mount(record);
     const root = openRoot(path);
     try {
+      // Its pid may be somebody else's by now; the descriptor tells no more than the path did.
+      if (runs && !isAlive(record.init))
+        throw new CopyError(`container ${record.name} has just ended`, { code: 'COPY_ENDED' });
       return await action(root, record);
     } finally {
       closeSync(root);
@@ -108,24 +87,61 @@ async function withRoot<T>(
   });
 }
 
-/** In a container all belongs to its root, on the host to who copies. */
-function containerWriter(record: ContainerRecord): WriterOptions {
-  const uid = record.firstId ?? 0;
-  return { owner: () => ({ uid, gid: uid }), modeMask: 0o7777 };
+/** Ids of the host as the container calls them; what is not its own is nobody's. */
+function toContainer({ firstId = 0 }: ContainerRecord) {
+  const map = (id: number) => (id >= firstId && id < firstId + USERNS_SIZE ? id - firstId : 65_534);
+  return firstId === 0
+    ? undefined
+    : ({ uid, gid }: { uid: number; gid: number }) => ({ uid: map(uid), gid: map(gid) });
 }
-/** A container's set-uid programs must not become the host's. */
-const HOST_WRITER: WriterOptions = { owner: undefined, modeMask: 0o777 };
+
+/** Without `-a` all in a container belongs to its root. Ids of the entries are the container's. @throws CopyError */
+function containerWriter(record: ContainerRecord, { archive = false }: CopyOptions): WriterOptions {
+  const first = record.firstId ?? 0;
+  const map = (id: number) => {
+    if (first === 0) return id;
+    if (id < USERNS_SIZE) return first + id;
+    throw new CopyError(`container ${record.name} has no id ${id} in its user namespace`, {
+      code: 'COPY_OWNER',
+      hint: 'leave out -a',
+    });
+  };
+  return {
+    owner: archive
+      ? ({ uid, gid }) => ({ uid: map(uid), gid: map(gid) })
+      : () => ({ uid: first, gid: first }),
+    modeMask: 0o7777,
+    ...(archive ? { special: true, xattrs: true } : {}),
+  };
+}
+
+/** On the host things belong to who copies; a container's set-uid programs must not become the host's unasked. */
+function hostWriter({ archive = false }: CopyOptions): WriterOptions {
+  return archive
+    ? { owner: ({ uid, gid }) => ({ uid, gid }), modeMask: 0o7777, special: true, xattrs: true }
+    : { owner: undefined, modeMask: 0o777 };
+}
+
+function containerWalk(record: ContainerRecord, { archive = false }: CopyOptions): WalkOptions {
+  const owner = toContainer(record);
+  return { special: true, xattrs: archive, ...(owner === undefined ? {} : { owner }) };
+}
+
+/** Of a link the copy is a link, unless it is to be followed; what a trailing slash names is a folder. @throws CopyError */
+function locateSource(root: number, path: string, followLink: boolean, shown: string): number {
+  const source = locate(root, byteString(path), followLink || path.endsWith('/'));
+  if (source !== undefined) return source;
+  throw new CopyError(`there is no ${shown}`, { code: 'COPY_SOURCE' });
+}
 
 function copyTree(
   from: { root: number; path: string },
   to: { root: number; path: string },
-  options: WriterOptions,
+  options: { readonly write: WriterOptions; readonly walk: WalkOptions; readonly followLink: boolean },
   shown: string,
 ): readonly string[] {
   const contentsOnly = from.path.endsWith('/.') || from.path === '.';
-  // Of a link the copy is a link; what a trailing slash names is a folder.
-  const source = locate(from.root, byteString(from.path), from.path.endsWith('/'));
-  if (source === undefined) throw new CopyError(`there is no ${shown}`, { code: 'COPY_SOURCE' });
+  const source = locateSource(from.root, from.path, options.followLink, shown);
   try {
     const kind = kindBelow(to.root, byteString(to.path));
     const isFolder = statSync(`/proc/self/fd/${source}`).isDirectory();
@@ -134,8 +150,9 @@ function copyTree(
     if (kind === undefined && !isFolder && to.path.endsWith('/'))
       throw new CopyError(`there is no folder ${to.path}`, { code: 'COPY_DESTINATION' });
     const target = destinationOf(kind, to.path, basename(resolve('/', from.path)), contentsOnly);
-    using writer = new TreeWriter(to.root, byteString(target.folder), options);
-    walk(source, byteString(target.name), writer);
+    using writer = new TreeWriter(to.root, byteString(target.folder), options.write);
+    walk(source, byteString(target.name), writer, options.walk);
+    writer.finish();
     return writer.skipped;
   } finally {
     closeSync(source);
@@ -152,8 +169,9 @@ async function extractStream(
     throw new CopyError(`${path} is no folder of the container`, { code: 'COPY_DESTINATION' });
   using writer = new TreeWriter(root, byteString(path), options);
   const reader = new TarReader(writer);
-  for await (const chunk of input) reader.write(chunk);
+  for await (const chunk of decompress(input)) reader.write(chunk);
   reader.end();
+  writer.finish();
   return writer.skipped;
 }
 
@@ -163,40 +181,26 @@ export async function copy(
   from: CopyEnd,
   to: CopyEnd,
   input: AsyncIterable<Buffer>,
+  options: CopyOptions = {},
 ): Promise<readonly string[]> {
-  if (from.kind === 'container' && to.kind === 'container') {
-    return withRoot(context, from.name, async (source) => {
-      // One container to itself: its lock is held already.
-      if (context.store.resolve(from.name) === context.store.resolve(to.name))
-        throw new CopyError('source and destination are the same container', {
-          code: 'COPY_SAME',
-          hint: `tvmm exec ${from.name} cp …`,
-        });
-      return withRoot(context, to.name, async (root, record) =>
-        copyTree(
-          { root: source, path: from.path },
-          { root, path: to.path },
-          containerWriter(record),
-          `${from.name}:${from.path}`,
-        ),
-      );
-    });
-  }
+  if (from.kind === 'container' && to.kind === 'container') return between(context, from, to, options);
   const [container] = [from, to].filter((end) => end.kind === 'container');
   if (container === undefined)
     throw new CopyError('neither side is a container', {
       code: 'COPY_ENDS',
       hint: 'a container is written NAME:PATH',
     });
+  const shown = `${container.name}:${container.path}`;
+  const followLink = options.followLink === true;
   return withRoot(context, container.name, async (root, record) => {
-    if (from.kind === 'stream') return extractStream(input, root, container.path, containerWriter(record));
+    if (from.kind === 'stream')
+      return extractStream(input, root, container.path, containerWriter(record, options));
     if (to.kind === 'stream') {
-      const source = locate(root, byteString(container.path), container.path.endsWith('/'));
-      if (source === undefined)
-        throw new CopyError(`there is no ${container.name}:${container.path}`, { code: 'COPY_SOURCE' });
+      const source = locateSource(root, container.path, followLink, shown);
       try {
         const stream = new TarStream(1);
-        walk(source, byteString(basename(resolve('/', container.path))), stream);
+        const name = byteString(basename(resolve('/', container.path)));
+        walk(source, name, stream, { ...containerWalk(record, options), xattrs: true });
         stream.end();
       } finally {
         closeSync(source);
@@ -209,21 +213,55 @@ export async function copy(
         return copyTree(
           { root: host, path: hostPath(from.path) },
           { root, path: container.path },
-          containerWriter(record),
+          {
+            write: containerWriter(record, options),
+            walk: { special: true, xattrs: options.archive === true },
+            followLink,
+          },
           from.path,
         );
       if (to.kind === 'host')
         return copyTree(
           { root, path: container.path },
           { root: host, path: hostPath(to.path) },
-          HOST_WRITER,
-          `${container.name}:${container.path}`,
+          { write: hostWriter(options), walk: containerWalk(record, options), followLink },
+          shown,
         );
       return [];
     } finally {
       closeSync(host);
     }
   });
+}
+
+/** From one container to another. */
+async function between(
+  context: EngineContext,
+  from: Extract<CopyEnd, { kind: 'container' }>,
+  to: Extract<CopyEnd, { kind: 'container' }>,
+  options: CopyOptions,
+): Promise<readonly string[]> {
+  const ids = [from, to].map(({ name }) => context.store.resolve(name));
+  // One container to itself: its lock is held already.
+  if (ids[0] === ids[1])
+    throw new CopyError('source and destination are the same container', {
+      code: 'COPY_SAME',
+      hint: `tvmm exec ${from.name} cp …`,
+    });
+  return withRoot(context, from.name, async (source, sourceRecord) =>
+    withRoot(context, to.name, async (root, record) =>
+      copyTree(
+        { root: source, path: from.path },
+        { root, path: to.path },
+        {
+          write: containerWriter(record, options),
+          walk: containerWalk(sourceRecord, options),
+          followLink: options.followLink === true,
+        },
+        `${from.name}:${from.path}`,
+      ),
+    ),
+  );
 }
 
 /** Absolute, with a `/` or `/.` at its end where the user has written one. */

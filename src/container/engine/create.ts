@@ -13,11 +13,15 @@ import { specFacts, userProfile } from './facts.js';
 import { parseLogOptions } from './log-options.js';
 import { newId } from './names.js';
 import { compileSpec, networkOf } from './options/compile.js';
+import { planVolumes } from './options/mounts.js';
 import { chooseIdRange, isPrivateUserns } from './options/namespaces.js';
 import type { ContainerOptions } from './options/options.js';
 import { containerArguments, NO_IMAGE } from './options/process.js';
+import { collectNetworksIfNeeded } from './prune.js';
 import { type ContainerRecord, newRecord } from './record.js';
 import { parseRestartPolicy } from './restart.js';
+import { anonymousName, makeVolumes, removeAnonymous } from './volumes/volumes.js';
+import { withVolumesFrom } from './volumes/volumes-from.js';
 
 export interface CreateRequest {
   readonly name?: string | undefined;
@@ -31,7 +35,7 @@ export async function createContainer(
   context: EngineContext,
   request: CreateRequest,
 ): Promise<ContainerRecord> {
-  const { options } = request;
+  const options = withVolumesFrom(context, request.options);
   const image = await findImage(context, request);
   const defaults = image?.defaults ?? NO_IMAGE;
   const stopSignal = options.stopSignal ?? (defaults.stopSignal === '' ? 'SIGTERM' : defaults.stopSignal);
@@ -45,7 +49,7 @@ export async function createContainer(
   userProfile(options.seccompProfile);
 
   const id = newId();
-  const draft = newRecord({
+  const planned = newRecord({
     id,
     name: request.name ?? 'container',
     options,
@@ -55,18 +59,23 @@ export async function createContainer(
     ...(image === undefined ? {} : { imageId: image.id }),
     ...(isPrivateUserns(options.userns) ? { firstId: 0 } : {}),
   });
-  const facts = specFacts(context, draft, defaults, options.rootfs ?? '/', {
-    uid: 0,
-    gid: 0,
-    additionalGids: [],
-    home: '/',
-  });
+  const nobody = { uid: 0, gid: 0, additionalGids: [], home: '/' };
+  const rootPath = options.rootfs ?? '/';
+  const volumes = planVolumes(
+    options,
+    defaults.volumes,
+    anonymousName,
+    specFacts(context, planned, defaults, rootPath, nobody),
+  );
+  const draft: ContainerRecord = { ...planned, volumes };
+  const facts = specFacts(context, draft, defaults, rootPath, nobody);
   const { mode } = networkOf(options, facts);
   if (parsePortSpecs(options.publish).length > 0 && mode.kind !== 'networks')
     throw new OptionError('--publish', `needs a network of the container's own, not --network ${mode.kind}`);
   compileSpec(options, facts);
 
   clearOrphans(context);
+  await collectNetworksIfNeeded(context);
   let record = draft;
   await context.store.claimName(request.name, id, (name) => {
     record = { ...draft, name, ...idRange(context, draft) };
@@ -75,11 +84,13 @@ export async function createContainer(
   try {
     makeEtcFiles(context.store.folder(id));
     if (image !== undefined) await context.images.prepare(record, image);
+    await makeVolumes(context, record);
     note(context.paths, 'create', record);
     return record;
   } catch (error) {
     await context.images.remove(record).catch(() => {});
     context.store.remove(id, record.name);
+    await removeAnonymous(context, record).catch(() => {});
     throw error;
   }
 }

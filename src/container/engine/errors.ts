@@ -38,3 +38,6 @@ export class CopyError extends TvmmError {}
 
 /** A pod that is not there, or whose state does not allow what was asked. */
 export class PodError extends TvmmError {}
+
+/** A volume that is not there, whose name is taken or none, or that containers use. */
+export class VolumeError extends TvmmError {}

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { type OciSeccomp, parseSeccomp } from '../seccomp/profile.js';
 import { NAMESPACES, type NamespaceType } from '../spec/namespaces.js';
 import type { EngineContext } from './context.js';
+import { deviceNumbers } from './device-number.js';
 import { ContainerStateError, OptionError } from './errors.js';
 import { initFile } from './init-file.js';
 import type { ContainerUser, SpecFacts } from './options/compile.js';
@@ -12,22 +13,21 @@ import type { HostDevice } from './options/devices.js';
 import type { ImageDefaults } from './options/process.js';
 import { isAlive } from './process.js';
 import type { ContainerRecord } from './record.js';
-
-/** Major and minor of a dev_t as glibc encodes it (gnu_dev_major(3)). */
-function numbers(rdev: number): { major: number; minor: number } {
-  const device = BigInt(rdev);
-  return {
-    major: Number(((device >> 8n) & 0xfffn) | ((device >> 32n) & ~0xfffn)),
-    minor: Number((device & 0xffn) | ((device >> 12n) & ~0xffn & 0xffffffffn)),
-  };
-}
+import { VolumeStore } from './volumes/volume-store.js';
 
 function hostDevice(path: string, follow: boolean): HostDevice | undefined {
   try {
     const stat = follow ? statSync(path) : lstatSync(path);
     const type = stat.isCharacterDevice() ? 'c' : stat.isBlockDevice() ? 'b' : undefined;
     if (type === undefined) return undefined;
-    return { path, type, ...numbers(stat.rdev), mode: stat.mode & 0o7777, uid: stat.uid, gid: stat.gid };
+    return {
+      path,
+      type,
+      ...deviceNumbers(stat.rdev),
+      mode: stat.mode & 0o7777,
+      uid: stat.uid,
+      gid: stat.gid,
+    };
   } catch {
     return undefined;
   }
@@ -98,6 +98,7 @@ export function specFacts(
 ): SpecFacts {
   const etc = etcFolder(context, record);
   const { pod } = record.options;
+  const volumes = new VolumeStore(context.paths);
   return {
     id: record.id,
     hostname: hostname(),
@@ -112,6 +113,8 @@ export function specFacts(
     initPath: initFile(context.store.folder(record.id)),
     firstId: record.firstId,
     seccompProfile: userProfile(record.options.seccompProfile),
+    volumes: record.volumes,
+    volumeData: (name) => volumes.data(name),
     kindOf(path) {
       const stat = statSync(path, { throwIfNoEntry: false });
       return stat === undefined ? undefined : stat.isDirectory() ? 'directory' : 'other';

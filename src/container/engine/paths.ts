@@ -3,6 +3,7 @@
  * owner's alone.
  *
  *     <root>/containers/<id>/   container.json, config.json (the bundle), log, log.1, minder.sock, stdout, stderr, exit.json, etc/
+ *     <root>/volumes/<name>/    volume.json and _data, which containers mount
  *     <root>/engine/names/<name>   the id that has the name
  *     <root>/engine/events         the journal
  *     <root>/engine/locks/<id>     held by a command while it changes a container; never held while it waits for one
@@ -16,6 +17,7 @@ export interface EnginePaths {
   readonly names: string;
   readonly events: string;
   readonly locks: string;
+  readonly volumes: string;
   /** The OCI runtime's state folder. */
   readonly runtime: string;
 }
@@ -32,6 +34,7 @@ export function enginePaths(
     names: join(root, 'engine', 'names'),
     events: join(root, 'engine', 'events'),
     locks: join(root, 'engine', 'locks'),
+    volumes: join(root, 'volumes'),
     runtime: join(run, 'engine'),
   };
 }

@@ -33,6 +33,20 @@ const interfaceShape = object({
   gateways: list(text),
 });
 
+/** A volume that a container mounts. */
+export const volumeUseShape = object({
+  name: text,
+  /** Absolute path in the container. */
+  destination: text,
+  /** Made for this container alone, and goes with it where `rm -v` or `--rm` says so. */
+  anonymous: withDefault(flag, false),
+  /** Mount options, as config.json has them. */
+  options: withDefault(list(text), []),
+  /** A new volume gets what the image has at that place. */
+  copyUp: withDefault(flag, true),
+});
+export type VolumeUse = Infer<typeof volumeUseShape>;
+
 export const recordShape = object({
   version: number,
   /** 64 hexadecimal digits. */
@@ -65,6 +79,7 @@ export const recordShape = object({
   stopRequested: withDefault(flag, false),
   /** First id on the host of the range of `--userns private`. */
   firstId: optional(number),
+  volumes: withDefault(list(volumeUseShape), []),
   interfaces: withDefault(list(interfaceShape), []),
   ports: withDefault(list(portShape), []),
   stopSignal: withDefault(text, 'SIGTERM'),
@@ -91,6 +106,7 @@ export function newRecord(
     oomKilled: false,
     restarts: 0,
     stopRequested: false,
+    volumes: [],
     interfaces: [],
     ports: [],
     ...fields,

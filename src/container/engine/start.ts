@@ -24,6 +24,7 @@ import { identify } from './process.js';
 import type { ContainerRecord } from './record.js';
 import { settle, takeDown, withoutRun } from './settle.js';
 import { specText } from './spec-text.js';
+import { prepareVolumes } from './volumes/copy-up.js';
 
 export interface StartOptions {
   /** Called when the container is made and its program not started yet: the moment to attach without losing a byte. */
@@ -78,6 +79,7 @@ async function launch(
   if (record.options.init || record.options.pause) makeInitFile(folder);
   const image = await context.images.of(record);
   const rootPath = await context.images.mount(record);
+  await prepareVolumes(context, record, rootPath);
   const user = await context.images.user(
     rootPath,
     record.options.user ?? defaultUser(image?.defaults),

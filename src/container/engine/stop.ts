@@ -9,6 +9,7 @@ import { isAlive, type ProcessIdentity } from './process.js';
 import type { ContainerRecord } from './record.js';
 import { finalize, settle, takeDown } from './settle.js';
 import { refuse } from './start.js';
+import { removeAnonymous } from './volumes/volumes.js';
 
 const KILL_TIMEOUT_MS = 15_000;
 const LONGEST_PAUSE_MS = 50;
@@ -111,11 +112,16 @@ export async function killContainer(context: EngineContext, id: string, signal: 
     await context.store.locked(id, (found) => settle(context, found)).catch(() => {});
 }
 
-/** Removes a container and everything of it. @throws ContainerStateError when it runs and `force` is not set */
+/**
+ * Removes a container and everything of it.
+ *
+ * @param options.volumes its volumes without a name as well; those of `--rm` go always
+ * @throws ContainerStateError when it runs and `force` is not set
+ */
 export async function removeContainer(
   context: EngineContext,
   id: string,
-  { force = false } = {},
+  { force = false, volumes = false } = {},
 ): Promise<void> {
   await context.store.locked(id, async (found) => {
     let record = await settle(context, found);
@@ -130,6 +136,7 @@ export async function removeContainer(
     await context.images.remove(record);
     context.store.remove(id, record.name);
     note(context.paths, 'destroy', record);
+    if (volumes || record.options.remove) await removeAnonymous(context, record);
   });
 }
 

@@ -16,6 +16,8 @@ const facts: SpecFacts = {
   initPath: '/lib/init',
   firstId: undefined,
   seccompProfile: undefined,
+  volumes: [],
+  volumeData: (name) => `/volumes/${name}/_data`,
   kindOf: (path) => (path.startsWith('/host') ? 'directory' : undefined),
   device: (path) =>
     path === '/dev/fuse'
@@ -179,7 +181,7 @@ describe('options that cannot be', () => {
   const cases: readonly [Partial<ContainerOptions>, RegExp][] = [
     [{ command: [] }, /COMMAND: there is none/],
     [{ volume: ['/nowhere:/x'] }, /-v: \/nowhere does not exist/],
-    [{ volume: ['data:/x'] }, /no absolute path of the host/],
+    [{ volume: ['da ta:/x'] }, /neither an absolute path of the host nor a name/],
     [{ volume: ['/host:/'] }, /cannot be mounted over/],
     [{ volume: ['/host:/a/../../etc'] }, /may not hold/],
     [{ volume: ['/host/a:/x', '/host/b:/x/'] }, /\/x is mounted twice/],

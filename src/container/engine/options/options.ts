@@ -33,6 +33,7 @@ export const optionsShape = object({
   volume: words,
   mount: words,
   tmpfs: words,
+  volumesFrom: words,
   publish: words,
   network: words,
   dns: words,

@@ -10,6 +10,8 @@ export interface ImageDefaults {
   readonly workingDir: string;
   readonly user: string;
   readonly stopSignal: string;
+  /** Folders that get a volume of their own. */
+  readonly volumes: readonly string[];
   readonly labels: Readonly<Record<string, string>>;
 }
 
@@ -20,6 +22,7 @@ export const NO_IMAGE: ImageDefaults = {
   workingDir: '',
   user: '',
   stopSignal: '',
+  volumes: [],
   labels: {},
 };
 
