@@ -18,15 +18,17 @@ describe('a planned cgroup', () => {
         ['cpuacct', place('cpu,cpuacct')],
         ['memory', place('memory')],
         ['name=openrc', place('openrc')],
+        ['name=systemd', place('systemd')],
       ]),
       v2: { ...place('unified'), controllers: [] },
     },
   });
 
-  it('is in every hierarchy with a controller, once where controllers share one, and in no other', () => {
+  it('is in every hierarchy with a controller and in systemd’s, once where controllers share one, and in no other', () => {
     expect(hierarchies(plan).map(({ folder }) => folder)).toEqual([
       '/nowhere/cpu,cpuacct/pods/web',
       '/nowhere/memory/pods/web',
+      '/nowhere/systemd/pods/web',
       '/nowhere/unified/pods/web',
     ]);
   });
@@ -41,9 +43,11 @@ describe('a planned cgroup', () => {
 
   it('tells where processes enter', () => {
     const cgroup = new Cgroup(plan);
-    expect(cgroup.tasks).toEqual(['/nowhere/cpu,cpuacct/pods/web/tasks', '/nowhere/memory/pods/web/tasks']);
+    expect(cgroup.tasks).toEqual(
+      ['cpu,cpuacct', 'memory', 'systemd'].map((name) => `/nowhere/${name}/pods/web/tasks`),
+    );
     expect(cgroup.unified).toBe('/nowhere/unified/pods/web');
-    expect(cgroup.procs).toHaveLength(3);
+    expect(cgroup.procs).toHaveLength(4);
     expect(cgroup.paths).toMatchObject({
       cpuacct: '/nowhere/cpu,cpuacct/pods/web',
       '': cgroup.unified,

@@ -43,7 +43,8 @@ export interface PlanRequest extends PathRequest {
 
 /**
  * Finds out where a container's cgroup goes; makes nothing. Every v1 hierarchy with a controller is used, cgroup2 where it is mounted
- * (in a hybrid layout for cgroup.kill, pressure and the controllers that v1 has not), and systemd's own hierarchy where systemd runs.
+ * (in a hybrid layout for cgroup.kill, pressure and the controllers that v1 has not), and systemd's own hierarchy, which a
+ * systemd in the container needs whether or not one runs out here.
  *
  * @throws CgroupPathError, CgroupLayoutError
  */
@@ -51,7 +52,7 @@ export function planCgroup({ layout = readLayout(), ...request }: PlanRequest): 
   const path = resolveCgroupPath(request);
   const v1: Record<string, CgroupFolder> = {};
   for (const [controller, place] of layout.v1) {
-    if (controller.startsWith('name=') && !(controller === 'name=systemd' && systemdRuns())) continue;
+    if (controller.startsWith('name=') && controller !== 'name=systemd') continue;
     v1[controller] = { folder: folderInV1(place, path), mountPoint: place.mountPoint };
   }
   const { v2: place } = layout;

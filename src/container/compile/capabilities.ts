@@ -39,8 +39,10 @@ export function grantable(
     const set = capabilitySet(asked?.[name] ?? [], (unknown) =>
       tell(`${unknown} is no capability that is known here: ignored`),
     );
-    for (const missing of capabilityNames(set & ~within))
-      tell(`${missing} cannot be granted in process.capabilities.${name}: ignored`);
+    // One line: clients that copy one set into another ask for a dozen that the kernel cannot give.
+    const missing = capabilityNames(set & ~within);
+    if (missing.length > 0)
+      tell(`${missing.join(', ')} cannot be granted in process.capabilities.${name}: ignored`);
     return set & within;
   };
   const bounding = take('bounding', bounds);

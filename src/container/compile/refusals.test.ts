@@ -85,7 +85,7 @@ describe('what this machine lacks', () => {
 
   it('warns of capabilities that cannot be granted, and grants the others', () => {
     const warnings: string[] = [];
-    const capabilities = { bounding: ['CAP_KILL', 'CAP_FLY', 'CAP_BPF'], ambient: ['CAP_KILL'] };
+    const capabilities = { bounding: ['CAP_KILL', 'CAP_FLY', 'CAP_BPF'], ambient: ['CAP_KILL', 'CAP_CHOWN'] };
     const limited = { ...host, bounding: 1n << 5n };
     compileCreate(
       minimal({}, {}, { capabilities }),
@@ -94,7 +94,7 @@ describe('what this machine lacks', () => {
     expect(warnings).toEqual([
       'CAP_FLY is no capability that is known here: ignored',
       'CAP_BPF cannot be granted in process.capabilities.bounding: ignored',
-      'CAP_KILL cannot be granted in process.capabilities.ambient: ignored',
+      'CAP_CHOWN, CAP_KILL cannot be granted in process.capabilities.ambient: ignored',
     ]);
   });
 });
