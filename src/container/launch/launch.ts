@@ -32,6 +32,9 @@ export interface LaunchOptions {
   readonly under?: readonly string[];
 }
 
+/** How often a wait for messages looks whether the launcher lives. */
+const LOOK_MS = 200;
+
 /** Called for every `sent` and `ended` event; answers with {@link Launch.answer}. */
 export type LaunchListener = (
   event: Extract<LaunchEvent, { kind: 'sent' | 'ended' }>,
@@ -102,11 +105,24 @@ export class Launch implements Disposable {
       const event = this.#queue.shift();
       if (event !== undefined) return event;
       if (this.#control === undefined) return { kind: 'closed' };
-      if (!waitReadable(this.#control.fd, timeoutMs)) return undefined;
+      if (timeoutMs >= 0) {
+        if (!waitReadable(this.#control.fd, timeoutMs)) return undefined;
+      } else if (!waitReadable(this.#control.fd, LOOK_MS)) {
+        const death = this.#death(this.#control.fd);
+        if (death !== undefined) return { kind: 'failed', error: death };
+        continue;
+      }
       const bytes = receiveNow(this.#control.fd, 64 * MESSAGE_SIZE);
       if (bytes !== undefined) this.#queue.push(...this.#protocol.push(bytes));
       if (bytes?.length === 0) this.#closeControl();
     }
+  }
+
+  /** A launcher that was killed may leave processes that hold the socket, and have nothing more to say: waiting for them has no end. */
+  #death(control: number): LauncherDiedError | undefined {
+    const status = this.wait(false) ?? 0;
+    if (status === 0 || waitReadable(control, 0)) return undefined;
+    return new LauncherDiedError(`ended early (${describeWaitStatus(status)})`);
   }
 
   /** Answers a receive step that waits for `tag`. A launcher that is gone is told by its events, not here. */
