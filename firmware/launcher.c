@@ -221,6 +221,7 @@ static int step_hook(const struct step *step)
 	struct hook hook = {(const char *)argument(step, 0), (char *const *)argument(step, 1), (char *const *)argument(step, 2),
 			    (const char *)argument(step, 3), step->args[4], step->args[5]};
 	int status, error = run_hook(&hook, &status);
+	self.listener = step->reg == NONE ? -1 : (int)self.registers[step->reg];
 	if (!error && status != 0)
 		fail_with(0, status, 125);
 	return error;
@@ -348,7 +349,7 @@ static void prepare_self(int plan_fd)
 		self.registers[i] = -1;
 	for (int i = 0; i < MAX_PROGRAMS; i++)
 		self.channels[i] = -1;
-	self.control = self.parent = self.connection = -1;
+	self.control = self.parent = self.connection = self.listener = -1;
 	for (u32 i = 0; i < plan.header->inherited.count; i++) {
 		const struct inherited *inherited = &plan.inherited[i];
 		self.registers[inherited->reg] = inherited->fd;

@@ -175,7 +175,7 @@ test('hooks run at their times with the states that the specification names', as
   const order = kinds()
     .slice(3)
     .map(([kind]) => kind);
-  expect(order.sort()).toEqual(['poststart', 'startContainer']);
+  expect(order).toEqual(['startContainer', 'poststart']);
   await t.ok('delete', '--force', 'one');
   expect(kinds().at(-1)).toEqual(['poststop', 'stopped']);
 });
@@ -191,6 +191,35 @@ test.each(['prestart', 'createRuntime', 'createContainer'])(
     expect(status).toBe(1);
     expect(stderr).toContain(`${kind} hook /bin/sh`);
     expect(stderr).toContain('no luck');
+    expect(t.left()).toEqual([]);
+  },
+);
+
+test.each(['create and start', 'run'])(
+  'a startContainer hook that fails is told by %s, its program does not run, and the poststop hooks do',
+  async (way) => {
+    if (process.getuid?.() !== 0) return;
+    const seen = join(t.folder, 'poststop');
+    const bundle = await t.bundle('echo ran > /run/ran', (config) => {
+      config.root.readonly = false;
+      config.hooks = {
+        startContainer: [
+          { path: '/bin/true' },
+          { path: '/bin/sh', args: ['sh', '-c', 'echo no luck >&2; exit 3'] },
+          { path: '/bin/sh', args: ['sh', '-c', 'echo ran > /run/ran'] },
+        ],
+        poststart: [{ path: '/bin/sh', args: ['sh', '-c', 'echo ran > rootfs/run/ran'] }],
+        poststop: [{ path: '/bin/sh', args: ['sh', '-c', `cat > ${seen}`] }],
+      };
+    });
+    if (way !== 'run') await t.ok('create', '-b', bundle, 'one');
+    const { status, stderr } = await t.oci(way === 'run' ? ['run', '-b', bundle, 'one'] : ['start', 'one']);
+    expect(status).not.toBe(0);
+    expect(stderr).toContain('startContainer hook /bin/sh');
+    expect(stderr).toContain('exit status 3');
+    expect(stderr).toContain('no luck');
+    expect(existsSync(join(bundle, 'rootfs/run/ran'))).toBe(false);
+    expect(JSON.parse(readFileSync(seen, 'utf8'))).toMatchObject({ id: 'one', status: 'stopped' });
     expect(t.left()).toEqual([]);
   },
 );

@@ -43,6 +43,8 @@ static struct {
 	/* The end of what a hook has printed. */
 	char output[240];
 	u32 output_length;
+	/* Who hears of a failure when the engine has left, besides stderr; -1 for nobody. */
+	int listener;
 	/* Where the resident engine has the last word, and the process that waits for it: the caller's own. */
 	int connection;
 	long caller;
@@ -93,9 +95,11 @@ static void tell_stderr(int error, i64 value)
 	const struct step *step = &plan.steps[plan.programs[self.program].first + self.step];
 	if (self.output_length > 0)
 		write_all(2, self.output, self.output_length);
+	/* A wait status: the exit status, or the signal. */
+	int signal = (int)(value & 0x7f);
 	COMPLAIN("cannot ", step->what == NO_TEXT ? "go on" : (const char *)plan.data + step->what, ": step ", NUMBER(self.step),
-		 " of program ", NUMBER(self.program), error ? ": errno " : ": status ", NUMBER(error ? error : value),
-		 errno_name(error));
+		 " of program ", NUMBER(self.program), error ? ": errno " : signal ? ": ended by signal " : ": ended with exit status ",
+		 NUMBER(error ? error : signal ? signal : value >> 8 & 0xff), errno_name(error));
 }
 
 /* `value` is a wait status where there is one, else 0. */
@@ -110,7 +114,10 @@ static void report_failure(int error, i64 value)
 	}
 	failure.error = (u32)error;
 	failure.value = value;
-	if (self.control < 0 || failed(send_message(self.control, &failure)))
+	if (self.control >= 0 && !failed(send_message(self.control, &failure)))
+		return;
+	tell_stderr(error, value);
+	if (self.listener >= 0 && !failed(sys(__NR_dup2, self.listener, 2)))
 		tell_stderr(error, value);
 }
 

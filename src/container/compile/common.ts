@@ -21,6 +21,7 @@ export function runHooks(
   hooks: readonly OciHook[] | undefined,
   input: Struct,
   environment: readonly string[] = [],
+  tell?: Register,
 ): void {
   for (const hook of hooks ?? []) {
     program.add({
@@ -31,6 +32,7 @@ export function runHooks(
       environment: hook.env ?? environment,
       input,
       ...(hook.timeout === undefined ? {} : { timeoutSeconds: hook.timeout }),
+      ...(tell === undefined ? {} : { tell }),
     });
   }
 }

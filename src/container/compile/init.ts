@@ -168,15 +168,26 @@ function becomeProgram(init: ProgramBuilder, creation: Creation): void {
       },
     );
   }
-  init.add({ op: 'send', what: 'tell that the container is ready', tag: TAG.ready });
-  if (context.execFifo !== undefined) waitForStart(init);
+  const tellReady = () => init.add({ op: 'send', what: 'tell that the container is ready', tag: TAG.ready });
+  const waits = context.execFifo !== undefined;
+  if (waits || process === undefined) tellReady();
+  if (waits) waitForStart(init);
   if (process === undefined) {
     // Only `start` would need it, and has said so.
     init.add({ op: 'exit', what: 'end: there is no process to start', status: 1 });
     return;
   }
-  runHooks(init, 'startContainer', spec.hooks?.startContainer, startState(init, creation), environment);
-  if (context.execFifo !== undefined) init.close('start');
+  const hooks = spec.hooks?.startContainer;
+  runHooks(
+    init,
+    'startContainer',
+    hooks,
+    startState(init, creation),
+    environment,
+    waits ? 'start' : undefined,
+  );
+  if (waits) init.write('answer start', 'start', '0');
+  else tellReady();
   if (late) install();
   execProgram(init, process, candidates, environment);
 }
@@ -186,7 +197,7 @@ function startState(init: ProgramBuilder, creation: Creation): Struct {
   return stateFor(init, creation, 'created');
 }
 
-/** Opens the fifo for writing: that waits until `start` opens it for reading. It stays open until the program begins or fails to. */
+/** Opens the fifo for writing: that waits until `start` opens it for reading. It closes as the program begins: `start` hears that, too. */
 function waitForStart(init: ProgramBuilder): void {
   const path = descriptorPath(init, 'fifo');
   init.call(
@@ -197,5 +208,4 @@ function waitForStart(init: ProgramBuilder): void {
   );
   init.close('fifo');
   init.close('proc');
-  init.write('answer start', 'start', '0');
 }

@@ -19,7 +19,7 @@ export const TAG = {
   prepare: 3,
   /**
    * From the container's first process: everything is applied and the program is known to exist. No answer. After it, a process of
-   * `create` waits for the fifo, and one of `exec` or `run` becomes the program.
+   * `create` waits for the fifo, and one of `exec` or `run`, whose startContainer hooks have run, becomes the program.
    */
   ready: 4,
   /** From `launcher` when it supervises: the wait status of the container's first process. */

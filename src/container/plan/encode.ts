@@ -37,7 +37,7 @@ export function registersOf(plan: Plan): readonly Register[] {
 
 /**
  * @param options.describe write each step's `what` into the bytes, for plans whose failures the launcher itself tells; by default where the
- *   plan inherits no control socket. An exec step's always is
+ *   plan inherits no control socket. Those of steps that may come when the engine has left always are
  * @throws PlanError
  */
 export function encodePlan(plan: Plan, options: { describe?: boolean } = {}): Uint8Array {
@@ -127,8 +127,8 @@ class Encoder {
     view.setUint8(base + f.STEP.result, this.#optionalRegister(record.result, here));
     view.setUint8(base + f.STEP.register, this.#optionalRegister(record.register, here));
     view.setUint32(base + f.STEP.number, record.number ?? 0, true);
-    // Execution is the one step that may come when the engine has long left.
-    const described = this.describe || step.op === 'exec';
+    // Execution, and the hooks before it, may come when the engine has long left.
+    const described = this.describe || step.op === 'exec' || (step.op === 'hook' && step.tell !== undefined);
     const what = described && step.op !== 'label' ? this.#data.place(step.what) : f.NO_TEXT;
     view.setUint32(base + f.STEP.what, what, true);
     if (record.allow !== undefined) writeAllowed(record.allow, view, base + f.STEP.allow, here);

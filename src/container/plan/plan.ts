@@ -193,6 +193,8 @@ export interface HookStep extends Common {
   readonly environment: readonly string[];
   readonly input: Struct;
   readonly timeoutSeconds?: number;
+  /** A descriptor that is told of a failure as well, as a line of text, where the engine has left. */
+  readonly tell?: Register;
 }
 
 /**

@@ -46,7 +46,7 @@ export function printStep(step: Step): string {
       return `send-descriptor(${step.socket}, ${step.descriptor}, ${printData(step.payload)})`;
     case 'hook': {
       const timeout = step.timeoutSeconds === undefined ? '' : `, ${step.timeoutSeconds} s`;
-      return `hook(${quote(step.path)}, ${printData(step.argv)}, [${step.environment.length} vars], ${printData(step.input)}${timeout})`;
+      return `hook(${quote(step.path)}, ${printData(step.argv)}, [${step.environment.length} vars], ${printData(step.input)}${timeout}${step.tell === undefined ? '' : `, tell ${step.tell}`})`;
     }
     case 'exec': {
       const [first] = step.candidates;

@@ -145,6 +145,7 @@ export function recordOf(plan: Plan, step: Step, here: Place): StepRecord {
     case 'hook':
       return {
         op,
+        register: step.tell,
         arguments: [
           { data: step.path },
           { data: step.argv },

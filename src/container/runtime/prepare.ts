@@ -257,7 +257,12 @@ export class PreparedCreate {
   async rollback(): Promise<void> {
     try {
       await destroy(this.folder, this.#record);
-      if (this.#hooksRun)
+      const { createContainer = [], startContainer = [] } = this.spec.hooks ?? {};
+      // Those that init runs itself are not told of.
+      if (
+        this.#hooksRun ||
+        (this.#record.init !== undefined && createContainer.length + startContainer.length > 0)
+      )
         await runHooksAnyway(
           'poststop',
           this.spec.hooks?.poststop,

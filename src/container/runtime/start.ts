@@ -1,20 +1,21 @@
 /**
- * `start`: lets the first process of a created container go on. It waits in open(2) of the exec fifo for a reader; then it writes a byte,
- * runs the startContainer hooks and becomes the container's program. Both ends of the wait are bounded by that process's life.
+ * `start`: lets the first process of a created container go on. It waits in open(2) of the exec fifo for a reader; then it runs the
+ * startContainer hooks, writes a byte, and becomes the container's program, which closes the fifo. Of a hook that fails it writes what
+ * happened instead. Both ends of the wait are bounded by that process's life.
  */
 import { closeSync, constants, openSync, readSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ContainerStatusError, errnoOf, StartError } from './errors.js';
 import { runHooks, runHooksAnyway } from './hooks.js';
-import { isAlive } from './process-info.js';
+import { isAlive, type ProcessName } from './process-info.js';
 import type { ContainerRecord } from './record.js';
-import { ociState, statusOf } from './status.js';
+import { isLauncher, ociState, statusOf } from './status.js';
 import type { ContainerFolder } from './store.js';
 
 const LONGEST_PAUSE_MS = 10;
 
 /**
- * @param kill ends a container whose poststart hook failed
+ * @param kill ends a container one of whose hooks failed
  * @throws ContainerStatusError, StartError, HookError
  */
 export async function startContainer(
@@ -29,13 +30,23 @@ export async function startContainer(
   if (status !== 'created' || record.init === undefined)
     throw new ContainerStatusError(`cannot start a container in the ${status} state`);
   if (!record.hasProcess) throw new StartError('cannot start a container whose config.json has no process');
-  await release(folder, record.init);
+  await release(folder, record.init, kill);
   folder.removeFifo();
   await runPoststart(record, kill, warn);
 }
 
+/** Longer than any execve(2) takes: a program that nobody may look at is never seen to have begun. */
+const EXECUTION_MS = 2000;
+
+/** Waits until the first process is the program, or has ended. */
+async function executed(init: ProcessName | undefined): Promise<void> {
+  const end = performance.now() + EXECUTION_MS;
+  while (init !== undefined && isAlive(init) && isLauncher(init.pid) && performance.now() < end)
+    await delay(1);
+}
+
 /**
- * The poststart hooks. From version 1.3 on the specification says "the runtime MUST generate an error, stop the container" of one that fails;
+ * The poststart hooks, "after the user-specified process is executed" (config.md). From version 1.3 on the specification says "the runtime MUST generate an error, stop the container" of one that fails;
  * before it was to be a warning.
  *
  * @throws HookError
@@ -46,6 +57,8 @@ export async function runPoststart(
   warn: (message: string) => void,
 ): Promise<void> {
   const hooks = record.hooks?.poststart ?? [];
+  if (hooks.length === 0) return;
+  await executed(record.init);
   const state = ociState(record, 'running');
   if (isBefore(record.ociVersion, 1, 3)) return await runHooksAnyway('poststart', hooks, state, warn);
   try {
@@ -61,8 +74,11 @@ function isBefore(version: string, major: number, minor: number): boolean {
   return ours < major || (ours === major && theirs < minor);
 }
 
-/** Reads the byte that the process writes when the fifo has a reader. */
-async function release(folder: ContainerFolder, init: NonNullable<ContainerRecord['init']>): Promise<void> {
+const ANSWER = '0';
+const MAX_FAILURE = 4096;
+
+/** Opens the fifo for reading, and waits until the program runs or is known not to. @throws StartError */
+async function release(folder: ContainerFolder, init: ProcessName, kill: () => Promise<void>): Promise<void> {
   let fd: number;
   try {
     fd = openSync(folder.fifoPath, constants.O_RDONLY | constants.O_NONBLOCK);
@@ -70,29 +86,58 @@ async function release(folder: ContainerFolder, init: NonNullable<ContainerRecor
     throw new StartError(`cannot open ${folder.fifoPath}: ${errnoOf(cause)}`, { cause });
   }
   try {
-    const byte = new Uint8Array(1);
-    for (let pause = 0; ; pause = Math.min(pause * 2 + 0.5, LONGEST_PAUSE_MS)) {
-      if (tryRead(fd, byte)) return;
-      if (!isAlive(init)) {
-        // It may have written and ended since.
-        if (tryRead(fd, byte)) return;
-        throw new StartError('the container ended before its program was started', {
-          hint: 'Its first process was killed, or one of its startContainer hooks failed.',
-        });
-      }
-      await delay(pause);
-    }
+    const told = await hear(fd, init);
+    if (told === ANSWER) return;
+    if (told === '')
+      throw new StartError('the container ended before its program was started', {
+        hint: 'Its first process was killed.',
+      });
+    await kill();
+    throw new StartError(failureOf(told));
   } finally {
     closeSync(fd);
   }
 }
 
-/** False while nobody has the other end open, or has not written. */
-function tryRead(fd: number, into: Uint8Array): boolean {
+/** Reads the answer, or what the process writes instead of it until its end: nothing when it was killed. */
+async function hear(fd: number, init: ProcessName): Promise<string> {
+  let text = '';
+  for (let pause = 0; ; pause = Math.min(pause * 2 + 0.5, LONGEST_PAUSE_MS)) {
+    // Asked before the look: what it wrote before its end is there then.
+    const alive = isAlive(init);
+    const bytes = tryRead(fd);
+    if (bytes !== undefined && bytes.length > 0) {
+      text += bytes.toString('utf8');
+      if (text === ANSWER || text.length > MAX_FAILURE) return text;
+      pause = 0;
+      continue;
+    }
+    // Nobody has the other end open, any more or not yet.
+    if ((bytes !== undefined && text !== '') || !alive) return text;
+    await delay(pause);
+  }
+}
+
+/** Undefined while there is nothing to read and somebody who could write. */
+function tryRead(fd: number): Buffer | undefined {
+  const bytes = Buffer.alloc(512);
   try {
-    return readSync(fd, into) > 0;
+    return bytes.subarray(0, readSync(fd, bytes));
   } catch (error) {
-    if (errnoOf(error) === 'EAGAIN') return false;
+    if (errnoOf(error) === 'EAGAIN') return undefined;
     throw error;
   }
+}
+
+/** The launcher's words: what the hook printed, then its own line. */
+function failureOf(told: string): string {
+  const words = 'tvmm launcher: ';
+  const at = told.lastIndexOf(words);
+  if (at < 0) return `the container cannot be started: ${told.trim()}`;
+  const output = told.slice(0, at).trim();
+  const line = told
+    .slice(at + words.length)
+    .trim()
+    .replace(/: step \d+ of program \d+/, '');
+  return output === '' ? line : `${line}: ${output}`;
 }

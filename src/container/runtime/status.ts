@@ -11,7 +11,7 @@ export function statusOf(folder: ContainerFolder, record: ContainerRecord): Cont
   if (record.phase === 'creating') return isBeingMade(folder) ? 'creating' : 'stopped';
   if (record.init === undefined || !isAlive(record.init)) return 'stopped';
   if (record.cgroup !== undefined && cgroupOf(record)?.freezerState() === 'frozen') return 'paused';
-  return folder.hasFifo && waits(record.init.pid) ? 'created' : 'running';
+  return folder.hasFifo && isLauncher(record.init.pid) ? 'created' : 'running';
 }
 
 /** The cgroup of a container; undefined when it has none. */
@@ -29,12 +29,14 @@ function isBeingMade(folder: ContainerFolder): boolean {
   return false;
 }
 
-/** A start that was killed half-way leaves the fifo of a program that runs already: until then the process is our launcher. */
-function waits(pid: number): boolean {
+/**
+ * Whether a container's first process is our launcher still, and not yet its program: true as well where that is not ours to see. A start
+ * that was killed half-way leaves the fifo of a program that runs already.
+ */
+export function isLauncher(pid: number): boolean {
   try {
     return readlinkSync(`/proc/${pid}/exe`).includes(LAUNCHER_NAME);
   } catch {
-    // Not ours to see; the fifo is the better witness then.
     return true;
   }
 }
