@@ -4,6 +4,7 @@
  */
 import { Argument, type Command, Option } from 'commander';
 import { COMMANDS } from './commands.js';
+import { NOT_SUPPORTED } from './engine/create-flags.js';
 import { addCommand, createProgram } from './program.js';
 
 /** One command of the tree, as the generators need it. */
@@ -29,7 +30,8 @@ const PATH_PLACEHOLDER = /[<[][^>\]]*(file|path|dir|folder)/i;
 /** The tree below `command`. Hidden commands are left out; hidden options are not: the global ones are, to keep helps short. */
 export function completionTree(command: Command, path: readonly string[] = []): CompletionNode {
   const help = command.createHelp();
-  const options = [...command.options, new Option('-h, --help', 'show help')].map((option) => ({
+  const known = command.options.filter(({ description }) => description !== NOT_SUPPORTED);
+  const options = [...known, new Option('-h, --help', 'show help')].map((option) => ({
     names: [option.long, option.short].filter((name) => name !== undefined),
     summary: option.description,
     value: optionValue(option),

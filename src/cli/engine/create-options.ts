@@ -1,116 +1,71 @@
 /** The options of `run` and `create`, docker's, and how they become the engine's. Files that options name are read here. */
 import { resolve } from 'node:path';
-import { type Command, Option } from 'commander';
 import type { CreateRequest } from '../../container/engine/create.js';
 import { type ContainerOptions, NO_OPTIONS } from '../../container/engine/options/options.js';
 import { parseEnvFile } from '../../container/engine/options/process.js';
 import { parseSecurityOptions } from '../../container/engine/options/security.js';
 import { UsageError } from '../usage-error.js';
-import { collect, integerOption, memoryOption, numberOption, readOptionFile } from './common.js';
-
-type Row = readonly [
-  flags: string,
-  description: string,
-  parse?: ((text: string, before: string[] | undefined) => string[]) | ((text: string) => number),
-];
-
-const memory = (name: string) => memoryOption(name);
-
-/** In groups, as people look for them. */
-const ROWS: readonly Row[] = [
-  ['--name <name>', 'name of the container (default: two random words)'],
-  ['-i, --interactive', 'keep stdin open'],
-  ['-t, --tty', 'give it a terminal'],
-  ['--rm', 'remove the container when it has ended'],
-  ['-e, --env <name=value>', 'set an environment variable; NAME alone takes the caller’s value', collect],
-  ['--env-file <file>', 'read environment variables from a file', collect],
-  ['-w, --workdir <folder>', 'working directory in the container'],
-  ['-u, --user <user[:group]>', 'run as this user, by name or number'],
-  ['--group-add <group>', 'an additional group', collect],
-  ['--entrypoint <program>', 'program to run instead of the image’s entrypoint'],
-  ['--rootfs <dir>', 'run from a plain directory instead of an image'],
-  ['--init', 'run a little init that reaps zombies and passes signals on'],
-  ['--restart <policy>', 'no, always, unless-stopped, on-failure[:N]'],
-  ['--stop-signal <signal>', 'signal that asks it to stop'],
-  ['--stop-timeout <seconds>', 'seconds between that signal and SIGKILL', integerOption('--stop-timeout')],
-  ['-l, --label <name=value>', 'attach a label', collect],
-  ['--cidfile <file>', 'write the id into a new file'],
-  ['-v, --volume <source:path[:ro]>', 'mount a folder or file of the host, or a volume by its name', collect],
-  ['--mount <fields>', 'mount: type=bind|volume|tmpfs,source=…,target=…[,readonly]', collect],
-  ['--volumes-from <container[:ro]>', 'mount what another container mounts', collect],
-  ['--tmpfs <path[:options]>', 'mount a tmpfs', collect],
-  ['--read-only', 'make the root file system read-only'],
-  ['--shm-size <size>', 'size of /dev/shm (default 64m)', memory('--shm-size')],
-  ['--device <device[:path][:rwm]>', 'give it a device of the host', collect],
-  ['-p, --publish <[ip:][port:]port>', 'publish a port on the host', collect],
-  ['--network <network>', 'none, host, container:NAME, or a network’s name', collect],
-  ['--net <network>', 'the same as --network', collect],
-  ['--dns <ip>', 'DNS server', collect],
-  ['--dns-search <domain>', 'DNS search domain', collect],
-  ['--dns-option <option>', 'option of the resolver', collect],
-  ['--add-host <name:ip>', 'a line of /etc/hosts; host-gateway is the host', collect],
-  ['--hostname <name>', 'host name of the container (default: its short id)'],
-  ['--domainname <name>', 'domain name of the container'],
-  ['-m, --memory <size>', 'limit of memory, for instance 512m', memory('--memory')],
-  ['--memory-swap <size>', 'limit of memory and swap together', memory('--memory-swap')],
-  ['--memory-reservation <size>', 'memory it should be left with', memory('--memory-reservation')],
-  ['--cpus <number>', 'limit of processors, for instance 1.5', numberOption('--cpus')],
-  ['--cpu-shares <n>', 'share of processor time, 2 to 262144 (default 1024)', integerOption('--cpu-shares')],
-  ['--cpuset-cpus <list>', 'processors it may use, for instance 0-3,7'],
-  ['--cpuset-mems <list>', 'memory nodes it may use'],
-  ['--pids-limit <n>', 'limit of processes (default 4096, -1 for none)', integerOption('--pids-limit')],
-  ['--oom-score-adj <n>', 'how soon it is killed when memory is short', integerOption('--oom-score-adj')],
-  ['--ulimit <name=soft[:hard]>', 'a resource limit, for instance nofile=1024', collect],
-  ['--sysctl <name=value>', 'a kernel parameter of its namespaces', collect],
-  ['--cap-add <capability>', 'add a capability, or all', collect],
-  ['--cap-drop <capability>', 'drop a capability, or all', collect],
-  ['--security-opt <option>', 'seccomp=FILE|unconfined, no-new-privileges=false, apparmor=PROFILE', collect],
-  ['--privileged', 'switch all protection off: all capabilities, all devices, no seccomp'],
-  ['--userns <mode>', 'host, or private: root in it is nobody outside'],
-  ['--pid <mode>', 'private, host or container:NAME'],
-  ['--ipc <mode>', 'private, host or container:NAME'],
-  ['--uts <mode>', 'private or host'],
-  ['--cgroupns <mode>', 'private or host'],
-  ['--pod <pod>', 'join a pod'],
-  ['--log-driver <driver>', 'json-file or none'],
-  ['--log-opt <name=value>', 'max-size=10m, max-file=5', collect],
-];
-
-/** Adds the options and the words behind them. */
-export function addCreateOptions(command: Command): Command {
-  for (const [flags, description, parse] of ROWS) {
-    const option = new Option(flags, description);
-    if (parse !== undefined)
-      option.argParser<string[] | number | undefined>((text, before) =>
-        parse(text, Array.isArray(before) ? before : undefined),
-      );
-    command.addOption(option);
-  }
-  return command
-    .addOption(
-      new Option('--pull <when>', 'fetch the image: missing, always, never').choices([
-        'missing',
-        'always',
-        'never',
-      ]),
-    )
-    .argument('[image]', 'the image; with --rootfs the command begins here')
-    .argument('[command...]', 'the command and its arguments')
-    .passThroughOptions();
-}
+import { readOptionFile } from './common.js';
+import { isTrue } from './filters.js';
 
 /** What commander gives: every option by its long name in camel case. */
 export type CreateFlags = Partial<
   Omit<ContainerOptions, 'entrypoint' | 'remove' | 'image' | 'command' | 'seccompProfile'>
-> & {
-  readonly name?: string;
-  readonly rm?: boolean;
-  readonly entrypoint?: string;
-  readonly envFile?: readonly string[];
-  readonly net?: readonly string[];
-  readonly cidfile?: string;
-  readonly pull?: 'missing' | 'always' | 'never';
-};
+> &
+  NetworkFlags & {
+    readonly name?: string;
+    readonly rm?: boolean;
+    readonly entrypoint?: string;
+    readonly envFile?: readonly string[];
+    readonly net?: readonly string[];
+    readonly cidfile?: string;
+    readonly pull?: 'missing' | 'always' | 'never';
+    readonly envHost?: boolean;
+    readonly labelFile?: readonly string[];
+    readonly platform?: string;
+    readonly tlsVerify?: string;
+    readonly quiet?: boolean;
+    readonly replace?: boolean;
+  };
+
+/** What docker has as options of their own, and we as options of the first network. */
+interface NetworkFlags {
+  readonly ip?: string;
+  readonly ip6?: string;
+  readonly macAddress?: string;
+  readonly networkAlias?: readonly string[];
+}
+
+/** `--network` words with what --ip and its siblings say about the first of them. */
+function networkWords(words: readonly string[], flags: NetworkFlags): string[] {
+  const own = [
+    ...(flags.ip === undefined ? [] : [`ip=${flags.ip}`]),
+    ...(flags.ip6 === undefined ? [] : [`ip6=${flags.ip6}`]),
+    ...(flags.macAddress === undefined ? [] : [`mac=${flags.macAddress}`]),
+    ...(flags.networkAlias ?? []).map((name) => `alias=${name}`),
+  ];
+  if (own.length === 0) return [...words];
+  const [first = 'bridge', ...rest] = words;
+  if (/^(none$|host$|container:|ns:)/.test(first))
+    throw new UsageError(
+      `--ip, --ip6, --mac-address and --network-alias belong to a network, and --network is ${first}`,
+    );
+  const joined = first.includes(':') ? `${first},${own.join(',')}` : `${first}:${own.join(',')}`;
+  return [joined, ...rest];
+}
+
+function labels(flags: CreateFlags): string[] {
+  const files = (flags.labelFile ?? []).flatMap((file) =>
+    readOptionFile('--label-file', file)
+      .split('\n')
+      .map((line) => line.replace(/\r$/, '').trimStart())
+      .filter((line) => line !== '' && !line.startsWith('#')),
+  );
+  const all = [...files, ...(flags.label ?? [])];
+  for (const label of all)
+    if (/^(=|$)/.test(label)) throw new UsageError(`--label ${JSON.stringify(label)} has no name`);
+  return all;
+}
 
 function environment(flags: CreateFlags): string[] {
   const own = process.env;
@@ -122,7 +77,11 @@ function environment(flags: CreateFlags): string[] {
     const value = own[entry];
     return value === undefined ? [] : [`${entry}=${value}`];
   });
-  return [...files, ...given];
+  const host =
+    flags.envHost === true
+      ? Object.entries(own).flatMap(([name, value]) => (value === undefined ? [] : [`${name}=${value}`]))
+      : [];
+  return [...host, ...files, ...given];
 }
 
 function seccompProfile(securityOpt: readonly string[]): string | undefined {
@@ -153,6 +112,16 @@ export function createRequest(
     pull = 'missing',
     rootfs,
     pod: _pod,
+    envHost: _envHost,
+    labelFile: _labelFile,
+    platform,
+    tlsVerify,
+    quiet: _quiet,
+    replace: _replace,
+    ip: _ip,
+    ip6: _ip6,
+    macAddress: _mac,
+    networkAlias: _alias,
     ...options
   } = flags;
   const profile = seccompProfile(flags.securityOpt ?? []);
@@ -161,12 +130,17 @@ export function createRequest(
   return {
     ...(name === undefined ? {} : { name }),
     pull,
+    source: {
+      ...(platform === undefined ? {} : { platform }),
+      ...(tlsVerify === undefined ? {} : { tlsVerify: isTrue('--tls-verify', tlsVerify) }),
+    },
     options: {
       ...NO_OPTIONS,
       ...options,
       env: environment(flags),
       volume: (flags.volume ?? []).map(absoluteSource),
-      network: [...(flags.network ?? []), ...net],
+      label: labels(flags),
+      network: networkWords([...(flags.network ?? []), ...net], flags),
       remove: rm === true,
       ...(entrypoint === undefined ? {} : { entrypoint: [entrypoint] }),
       ...(profile === undefined ? {} : { seccompProfile: profile }),

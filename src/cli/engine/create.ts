@@ -1,7 +1,8 @@
 /** `tvmm create`: makes a container without starting it. */
 import type { Command } from 'commander';
 import { engine } from './common.js';
-import { addCreateOptions, type CreateFlags } from './create-options.js';
+import { addCreateOptions } from './create-flags.js';
+import type { CreateFlags } from './create-options.js';
 import { makeContainer } from './make.js';
 
 const HELP = `

@@ -18,11 +18,14 @@ export async function makeContainer(
     pod = findPod(context, flags.pod).id;
   }
   const { cidfile } = flags;
+  if (flags.replace === true) await removeNamed(context, flags.name);
   const fd = cidfile === undefined ? undefined : openNew(cidfile);
   try {
     const record = await createContainer(context, {
       ...createRequest(image, words, flags, pod),
-      report: (message) => process.stderr.write(`${message}\n`),
+      report: (message) => {
+        if (flags.quiet !== true) process.stderr.write(`${message}\n`);
+      },
     });
     if (fd !== undefined) writeSync(fd, record.id);
     return record;
@@ -32,6 +35,15 @@ export async function makeContainer(
   } finally {
     if (fd !== undefined) closeSync(fd);
   }
+}
+
+/** `--replace`: the container that has the name goes. */
+async function removeNamed(context: EngineContext, name: string | undefined): Promise<void> {
+  if (name === undefined) throw new UsageError('--replace needs --name', 'which container would it replace?');
+  const found = context.store.all().find((one) => one.name === name);
+  if (found === undefined) return;
+  const { removeContainer } = await import('../../container/engine/stop.js');
+  await removeContainer(context, found.id, { force: true, volumes: true });
 }
 
 function openNew(file: string): number {

@@ -33,7 +33,7 @@ async function load() {
 type Loaded = Awaited<ReturnType<typeof load>>;
 
 /** Containers whose attachments are on record, by the name of the network. */
-function members({ context, networks }: Loaded, name: string) {
+function members({ context, networks, formatCidr }: Loaded, name: string) {
   return networks.attachments.store
     .all()
     .attachments.filter(({ config }) => config.name === name)
@@ -41,7 +41,7 @@ function members({ context, networks }: Loaded, name: string) {
       id: attachment.containerId,
       name: context.store.read(attachment.containerId)?.name,
       interface: attachment.ifname,
-      addresses: result?.ips.map(({ address }) => address) ?? [],
+      addresses: result?.ips.map(({ address }) => formatCidr(address)) ?? [],
     }));
 }
 

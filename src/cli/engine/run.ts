@@ -1,8 +1,8 @@
 /** `tvmm run`: creates a container, starts it, and stays with it unless told otherwise. Its exit status is ours. */
 import type { Command } from 'commander';
 import { engine, withStartStatus } from './common.js';
+import { addCreateOptions } from './create-flags.js';
 import type { CreateFlags } from './create-options.js';
-import { addCreateOptions } from './create-options.js';
 import { makeContainer } from './make.js';
 
 const HELP = `

@@ -23,6 +23,14 @@ export function register(program: Command): void {
     )
     .option('--cpus <number>', 'limit of processors', numberOption('--cpus'))
     .option('--cpu-shares <n>', 'share of processor time', integerOption('--cpu-shares'))
+    .option(
+      '--memory-swappiness <n>',
+      'how readily its memory is swapped, 0 to 100',
+      integerOption('--memory-swappiness'),
+    )
+    .option('--cpu-period <us>', 'period of --cpu-quota in microseconds', integerOption('--cpu-period'))
+    .option('--cpu-quota <us>', 'processor time in each period', integerOption('--cpu-quota'))
+    .option('--blkio-weight <n>', 'share of disk time, 10 to 1000', integerOption('--blkio-weight'))
     .option('--cpuset-cpus <list>', 'processors it may use')
     .option('--cpuset-mems <list>', 'memory nodes it may use')
     .option('--pids-limit <n>', 'limit of processes', integerOption('--pids-limit'))

@@ -43,8 +43,20 @@ export interface EngineImage {
 
 export type PullPolicy = 'missing' | 'always' | 'never';
 
+export interface ImageSource {
+  /** `linux/arm64`; this machine's where absent. */
+  readonly platform?: string;
+  /** Unset: certificates are checked. */
+  readonly tlsVerify?: boolean;
+}
+
 export interface EngineImages {
-  find(name: string, pull: PullPolicy, report: (message: string) => void): Promise<EngineImage>;
+  find(
+    name: string,
+    pull: PullPolicy,
+    report: (message: string) => void,
+    source: ImageSource,
+  ): Promise<EngineImage>;
   /** The image of a container that exists. */
   of(record: ContainerRecord): Promise<EngineImage | undefined>;
   /** Makes the root file system of a new container of that image. */

@@ -5,11 +5,11 @@
 import { rmSync } from 'node:fs';
 import { parsePortSpecs } from '../network/ports.js';
 import { signalName, signalNumber } from '../spec/signals.js';
-import type { EngineContext, EngineImage, PullPolicy } from './context.js';
+import type { EngineContext, EngineImage, ImageSource, PullPolicy } from './context.js';
 import { OptionError } from './errors.js';
 import { makeEtcFiles } from './etc-files.js';
 import { note } from './events.js';
-import { specFacts, userProfile } from './facts.js';
+import { checkAppArmor, specFacts, userProfile } from './facts.js';
 import { parseLogOptions } from './log-options.js';
 import { newId } from './names.js';
 import { compileSpec, networkOf } from './options/compile.js';
@@ -27,6 +27,8 @@ export interface CreateRequest {
   readonly name?: string | undefined;
   readonly options: ContainerOptions;
   readonly pull?: PullPolicy;
+  /** How an image is fetched. */
+  readonly source?: ImageSource;
   readonly report?: (message: string) => void;
 }
 
@@ -35,9 +37,12 @@ export async function createContainer(
   context: EngineContext,
   request: CreateRequest,
 ): Promise<ContainerRecord> {
-  const options = withVolumesFrom(context, request.options);
   const image = await findImage(context, request);
   const defaults = image?.defaults ?? NO_IMAGE;
+  const options = withLabels(
+    withPublished(withVolumesFrom(context, request.options), defaults.exposedPorts),
+    defaults.labels,
+  );
   const stopSignal = options.stopSignal ?? (defaults.stopSignal === '' ? 'SIGTERM' : defaults.stopSignal);
   const number = signalNumber(stopSignal);
   if (number === undefined || number === 0)
@@ -46,7 +51,8 @@ export async function createContainer(
   if (options.remove && policy.kind !== 'no')
     throw new OptionError('--rm', 'cannot be combined with --restart', 'leave one of them out');
   parseLogOptions(options.logDriver, options.logOpt);
-  userProfile(options.seccompProfile);
+  userProfile(options);
+  checkAppArmor(options);
 
   const id = newId();
   const planned = newRecord({
@@ -95,9 +101,27 @@ export async function createContainer(
   }
 }
 
+/** `-P`: every port that the image or `--expose` names, each on a port of the host that is free. */
+function withPublished(options: ContainerOptions, exposed: readonly string[]): ContainerOptions {
+  // What --expose names is checked in either case.
+  parsePortSpecs(options.expose);
+  if (!options.publishAll) return options;
+  const all = [...exposed, ...options.expose].map((one) => (one.includes('/') ? one : `${one}/tcp`));
+  return { ...options, publishAll: false, publish: [...new Set([...options.publish, ...all])] };
+}
+
+/** The image's labels are its containers' too, unless they say otherwise. */
+function withLabels(options: ContainerOptions, labels: Readonly<Record<string, string>>): ContainerOptions {
+  const own = new Set(options.label.map((one) => one.split('=')[0]));
+  const inherited = Object.entries(labels).flatMap(([name, value]) =>
+    own.has(name) ? [] : [`${name}=${value}`],
+  );
+  return inherited.length === 0 ? options : { ...options, label: [...inherited, ...options.label] };
+}
+
 async function findImage(
   context: EngineContext,
-  { options, pull = 'missing', report = () => {} }: CreateRequest,
+  { options, pull = 'missing', report = () => {}, source = {} }: CreateRequest,
 ): Promise<EngineImage | undefined> {
   if (options.rootfs !== undefined) {
     if (options.image !== undefined) throw new OptionError('--rootfs', 'takes the place of the image');
@@ -105,7 +129,7 @@ async function findImage(
   }
   if (options.image === undefined)
     throw new OptionError('IMAGE', 'there is none', 'name an image, or a folder with --rootfs DIR');
-  return context.images.find(options.image, pull, report);
+  return context.images.find(options.image, pull, report, source);
 }
 
 /** A range that no other container has; the caller keeps others from choosing one. */

@@ -1,18 +1,24 @@
 /** What the compiler of options has to know of this host: files, devices, other containers' namespaces. Looked up anew for every start. */
 import { lstatSync, readdirSync, statSync } from 'node:fs';
-import { hostname } from 'node:os';
+import { hostname, release } from 'node:os';
 import { join } from 'node:path';
-import { type OciSeccomp, parseSeccomp } from '../seccomp/profile.js';
+import { resolveProfile } from '../seccomp/docker-profile.js';
+import { parseExactJson } from '../seccomp/exact-json.js';
+import type { OciSeccomp } from '../seccomp/profile.js';
 import { NAMESPACES, type NamespaceType } from '../spec/namespaces.js';
 import type { EngineContext } from './context.js';
 import { deviceNumbers } from './device-number.js';
 import { ContainerStateError, OptionError } from './errors.js';
 import { initFile } from './init-file.js';
+import { containerCapabilities } from './options/capabilities.js';
 import type { ContainerUser, SpecFacts } from './options/compile.js';
 import type { HostDevice } from './options/devices.js';
+import type { ContainerOptions } from './options/options.js';
 import type { ImageDefaults } from './options/process.js';
+import { parseSecurityOptions } from './options/security.js';
 import { isAlive } from './process.js';
 import type { ContainerRecord } from './record.js';
+import { hostFile } from './store.js';
 import { VolumeStore } from './volumes/volume-store.js';
 
 function hostDevice(path: string, follow: boolean): HostDevice | undefined {
@@ -60,24 +66,34 @@ export function namespacePath(context: EngineContext, word: string, type: Namesp
   return `/proc/${other.init.pid}/ns/${NAMESPACES[type].file}`;
 }
 
-/** The profile that was read when the container was created. @throws OptionError, SeccompProfileError for what is no profile */
-export function userProfile(json: string | undefined): OciSeccomp | undefined {
-  if (json === undefined) return undefined;
+/**
+ * The profile that was read when the container was created, in docker's form or the OCI one: its rules for a container with these
+ * capabilities on this kernel.
+ *
+ * @throws OptionError, SeccompProfileError for what is no profile
+ */
+export function userProfile(options: ContainerOptions): OciSeccomp | undefined {
+  if (options.seccompProfile === undefined) return undefined;
   let profile: unknown;
   try {
-    profile = JSON.parse(json);
+    profile = parseExactJson(options.seccompProfile);
   } catch {
     throw new OptionError('--security-opt', 'the seccomp profile is not JSON');
   }
-  // Docker's form has conditions by capability in its rules: read without them it would allow more than it says.
-  if (/"(includes|excludes)"\s*:\s*\{\s*"/.test(json)) {
-    throw new OptionError(
-      '--security-opt',
-      'the seccomp profile has rules with "includes" or "excludes", which the OCI form has not',
-      'give a profile as config.json has it (linux.seccomp)',
-    );
-  }
-  return parseSeccomp(profile);
+  const capabilities = containerCapabilities(options.capAdd, options.capDrop, options.privileged);
+  return resolveProfile(profile, { capabilities, kernel: release() });
+}
+
+/** A profile that nobody would enforce is refused when the container is made, not when it starts. @throws OptionError */
+export function checkAppArmor(options: ContainerOptions): void {
+  const { apparmor } = parseSecurityOptions(options.securityOpt, options.privileged);
+  if (apparmor === undefined || apparmor === 'unconfined') return;
+  if (hostFile('/sys/module/apparmor/parameters/enabled')?.trim() === 'Y') return;
+  throw new OptionError(
+    '--security-opt',
+    `the profile apparmor=${apparmor} cannot be used: this kernel has no AppArmor`,
+    'leave it out',
+  );
 }
 
 /** Whose /etc/hosts and the like a container sees: those of the owner of its network. */
@@ -112,7 +128,7 @@ export function specFacts(
     },
     initPath: initFile(context.store.folder(record.id)),
     firstId: record.firstId,
-    seccompProfile: userProfile(record.options.seccompProfile),
+    seccompProfile: userProfile(record.options),
     volumes: record.volumes,
     volumeData: (name) => volumes.data(name),
     kindOf(path) {

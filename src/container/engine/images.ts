@@ -1,7 +1,7 @@
 /** Root file systems of the engine's containers: the image store's, or a plain directory of the user's (`--rootfs`). */
 import { realpathSync, statSync } from 'node:fs';
 import type { ImageStore, StoredImage } from '../image/store.js';
-import type { EngineImage, EngineImages, PullPolicy } from './context.js';
+import type { EngineImage, EngineImages } from './context.js';
 import { OptionError } from './errors.js';
 import { idMappings } from './options/namespaces.js';
 import type { ContainerRecord } from './record.js';
@@ -34,16 +34,28 @@ export function engineImages(root: string): EngineImages {
     return store.load((await loadRootfs(store, record.id)).manifest, record.options.image);
   };
   return {
-    async find(name: string, pull: PullPolicy, report): Promise<EngineImage> {
+    async find(name, pull, report, { platform: wanted, tlsVerify }): Promise<EngineImage> {
       const store = await open(root);
+      const { formatPlatform, parsePlatform } = await import('../image/manifest.js');
+      const platform = wanted === undefined ? undefined : parsePlatform(wanted);
       const fetch = async () => {
         report(`${name}: pulling`);
         const { pullImage } = await import('../image/pull.js');
-        return pullImage(store, name);
+        return pullImage(store, name, {
+          ...(platform === undefined ? {} : { platform }),
+          ...(tlsVerify === undefined ? {} : { tlsVerify }),
+        });
       };
       if (pull === 'always') return describe(await fetch(), name);
       try {
-        return describe(await store.find(name), name);
+        const found = await store.find(name);
+        const { platform: has } = found.config;
+        const fits =
+          platform === undefined || (has.os === platform.os && has.architecture === platform.architecture);
+        if (fits) return describe(found, name);
+        if (pull === 'never')
+          throw new OptionError('--platform', `the image ${name} here is for ${formatPlatform(has)}`);
+        return describe(await fetch(), name);
       } catch (error) {
         const missing = error instanceof Error && 'code' in error && error.code === 'IMAGE_NOT_FOUND';
         if (pull === 'never' || !missing) throw error;

@@ -19,12 +19,13 @@ import { transition } from './lifecycle.js';
 import { minderOptions } from './log-options.js';
 import { CONSOLE_SOCKET, MinderClient, minderCommand } from './minder.js';
 import { compileSpec, networkOf } from './options/compile.js';
-import { NO_IMAGE } from './options/process.js';
+import { containerWorkdir, NO_IMAGE } from './options/process.js';
 import { identify } from './process.js';
 import type { ContainerRecord } from './record.js';
 import { settle, takeDown, withoutRun } from './settle.js';
 import { specText } from './spec-text.js';
 import { prepareVolumes } from './volumes/copy-up.js';
+import { makeWorkdir } from './workdir.js';
 
 export interface StartOptions {
   /** Called when the container is made and its program not started yet: the moment to attach without losing a byte. */
@@ -85,7 +86,13 @@ async function launch(
     record.options.user ?? defaultUser(image?.defaults),
     record.options.groupAdd,
   );
-  const facts = specFacts(context, record, image?.defaults ?? NO_IMAGE, rootPath, user);
+  const defaults = image?.defaults ?? NO_IMAGE;
+  if (record.options.rootfs === undefined) {
+    const first = record.firstId ?? 0;
+    const owner = { uid: first + user.uid, gid: first + user.gid };
+    makeWorkdir(rootPath, containerWorkdir(record.options, defaults), owner);
+  }
+  const facts = specFacts(context, record, defaults, rootPath, user);
   writeWhole(join(folder, 'config.json'), specText(compileSpec(record.options, facts)));
 
   const pid = await create(context, record, folder);

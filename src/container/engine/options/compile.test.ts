@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { parseSpec } from '../../spec/parse.js';
 import { specText } from '../spec-text.js';
 import { compileSpec, type SpecFacts } from './compile.js';
+import { planVolumes } from './mounts.js';
 import { type ContainerOptions, NO_OPTIONS } from './options.js';
 import { NO_IMAGE } from './process.js';
 
@@ -175,6 +176,88 @@ describe('options', () => {
       access: 'rw',
     });
   });
+});
+
+describe('limits of less usual kinds', () => {
+  it('go where config.json has them', () => {
+    const spec = compile(
+      {
+        blkioWeight: 500,
+        cpuPeriod: 50_000,
+        cpuQuota: 25_000,
+        memory: 64 * 2 ** 20,
+        memorySwappiness: 0,
+        oomKillDisable: true,
+        umask: '0027',
+        cgroupParent: 'tenants/one',
+        annotation: ['a=b=c'],
+        deviceCgroupRule: ['c 10:* rm'],
+        deviceReadBps: ['/dev/disk:10m'],
+      },
+      { device: (path) => ({ path, type: 'b', major: 8, minor: 1, mode: 0o660, uid: 0, gid: 0 }) },
+    );
+    const resources = spec.linux?.resources;
+    expect(resources?.blockIO).toEqual({
+      weight: 500,
+      throttleReadBpsDevice: [{ major: 8, minor: 1, rate: 10 * 2 ** 20 }],
+    });
+    expect(resources?.cpu).toEqual({ quota: 25_000, period: 50_000 });
+    expect(resources?.memory).toEqual({ limit: 64 * 2 ** 20, swappiness: 0, disableOOMKiller: true });
+    expect(resources?.devices?.at(-1)).toEqual({ allow: true, type: 'c', access: 'rm', major: 10 });
+    expect(spec.process?.user.umask).toBe(0o027);
+    expect(spec.linux?.cgroupsPath).toBe(`/tenants/one/tvmm-${ID}`);
+    expect(spec.annotations).toEqual({ a: 'b=c' });
+  });
+
+  it.each<[Partial<ContainerOptions>, RegExp]>([
+    [{ cpus: 1, cpuQuota: 5000 }, /give either/],
+    [{ cpuPeriod: 10 }, /--cpu-period: 10 is not within/],
+    [{ blkioWeight: 5000 }, /--blkio-weight/],
+    [{ umask: '999' }, /no umask/],
+    [{ cgroupParent: '../x' }, /no path of a cgroup/],
+    [{ cgroupParent: '/a.slice' }, /slices belong to systemd/],
+    [{ deviceReadIops: ['/dev/disk:1m'] }, /not DEVICE:RATE/],
+    [{ deviceReadBps: ['/dev/fuse:1m'] }, /no block device/],
+    [{ deviceCgroupRule: ['x 1:1 r'] }, /is no rule/],
+    [{ uts: 'container:a', hostname: 'h' }, /whose --uts is joined/],
+    [{ securityOpt: ['label=type:x'] }, /no SELinux labels/],
+  ])('are refused where they mean nothing: %j', (options, message) => {
+    expect(() => compile(options)).toThrow(message);
+  });
+});
+
+describe('volumes', () => {
+  const plan = (options: Partial<ContainerOptions>, declared: string[] = []) =>
+    planVolumes({ ...NO_OPTIONS, ...options }, declared, () => 'new', facts);
+
+  it('are named by the options, or new for what the image declares and nothing else is mounted at', () => {
+    expect(
+      plan({ volume: ['data:/d:ro', '/own'], mount: ['source=m,target=/m,volume-nocopy'] }, ['/d', '/v/']),
+    ).toEqual([
+      expect.objectContaining({ name: 'data', destination: '/d', anonymous: false }),
+      expect.objectContaining({ name: 'new', destination: '/own', anonymous: true }),
+      expect.objectContaining({ name: 'm', destination: '/m', copyUp: false }),
+      expect.objectContaining({ name: 'new', destination: '/v', anonymous: true }),
+    ]);
+  });
+
+  it('are mounted from their folders, without devices and set-uid programs', () => {
+    const [use] = plan({ volume: ['data:/d:ro'] });
+    const spec = compile({ volume: ['data:/d:ro'] }, { volumes: use === undefined ? [] : [use] });
+    expect(spec.mounts?.find(({ destination }) => destination === '/d')).toEqual({
+      destination: '/d',
+      type: 'bind',
+      source: '/volumes/data/_data',
+      options: ['rbind', 'ro', 'rro', 'nosuid', 'nodev', 'rprivate'],
+    });
+  });
+
+  it.each([['../up:/x'], ['a b:/x'], ['data:relative'], ['/host:/x:nocopy'], ['data:/'], ['a:b:c:d']])(
+    'are refused as %j',
+    (volume) => {
+      expect(() => plan({ volume: [volume] })).toThrow(/-v:/);
+    },
+  );
 });
 
 describe('options that cannot be', () => {

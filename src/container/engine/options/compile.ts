@@ -145,6 +145,37 @@ function sysctls(values: readonly string[]): Record<string, string> {
   );
 }
 
+function annotations(values: readonly string[]): Record<string, string> {
+  return Object.fromEntries(
+    values.map((value) => {
+      const [name = '', setting] = value.split(/=(.*)/s);
+      if (name === '' || setting === undefined)
+        throw new OptionError('--annotation', `${JSON.stringify(value)} is not NAME=VALUE`);
+      return [name, setting];
+    }),
+  );
+}
+
+function parseUmask(text: string): number {
+  if (/^[0-7]{1,4}$/.test(text) && Number.parseInt(text, 8) <= 0o777) return Number.parseInt(text, 8);
+  throw new OptionError('--umask', `${JSON.stringify(text)} is no umask such as 0022`);
+}
+
+/** `--cgroup-parent`: a folder below which the container's cgroup is made, and which stays. */
+function cgroupPath(parent: string | undefined, id: string): string {
+  if (parent === undefined) return `/tvmm-${id}`;
+  const parts = parent.split('/').filter((part) => part !== '' && part !== '.');
+  if (parts.length === 0 || parts.includes('..') || parent.includes('\0'))
+    throw new OptionError('--cgroup-parent', `${JSON.stringify(parent)} is no path of a cgroup`);
+  if (parts.at(-1)?.endsWith('.slice') === true)
+    throw new OptionError(
+      '--cgroup-parent',
+      'slices belong to systemd, whose cgroups this engine leaves alone',
+      'name another cgroup, for instance --cgroup-parent /tenants',
+    );
+  return `/${parts.join('/')}/tvmm-${id}`;
+}
+
 /** `--network` as an entry of linux.namespaces. */
 export function networkOf(
   options: ContainerOptions,
@@ -175,6 +206,11 @@ export function hostnameOf(options: ContainerOptions, id: string, hostsOwn: stri
   if (options.uts === 'host') {
     if (options.hostname !== undefined)
       throw new OptionError('--hostname', 'cannot be combined with --uts host');
+    return undefined;
+  }
+  if (options.uts?.startsWith('container:') === true) {
+    if (options.hostname !== undefined)
+      throw new OptionError('--hostname', 'belongs to the container whose --uts is joined');
     return undefined;
   }
   if (options.pod !== undefined) return undefined;
@@ -219,6 +255,7 @@ export function compileSpec(options: ContainerOptions, facts: SpecFacts): OciSpe
       user: {
         uid: facts.user.uid,
         gid: facts.user.gid,
+        ...(options.umask === undefined ? {} : { umask: parseUmask(options.umask) }),
         ...(facts.user.additionalGids.length > 0 ? { additionalGids: facts.user.additionalGids } : {}),
       },
       args: options.init ? [INIT_IN_CONTAINER, '--init', '--', ...args] : args,
@@ -241,13 +278,14 @@ export function compileSpec(options: ContainerOptions, facts: SpecFacts): OciSpe
     ...(hostname === undefined ? {} : { hostname }),
     ...(options.domainname === undefined ? {} : { domainname: options.domainname }),
     mounts,
+    ...(options.annotation.length > 0 ? { annotations: annotations(options.annotation) } : {}),
     linux: {
       namespaces: containerNamespaces(options, namespace, facts),
       ...(mappings === undefined ? {} : { uidMappings: mappings, gidMappings: mappings }),
       ...(devices.nodes.length > 0 ? { devices: devices.nodes } : {}),
       // Without a folder above: the last to leave would have to remove it while the next one moves in.
-      cgroupsPath: `/tvmm-${facts.id}`,
-      resources: containerResources(options, devices.rules),
+      cgroupsPath: cgroupPath(options.cgroupParent, facts.id),
+      resources: containerResources(options, devices.rules, facts),
       ...(Object.keys(sysctl).length > 0 ? { sysctl } : {}),
       ...(seccomp === undefined ? {} : { seccomp }),
       ...(shares ? { rootfsPropagation: 'rslave' } : {}),

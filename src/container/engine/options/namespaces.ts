@@ -59,7 +59,7 @@ export function containerNamespaces(
     isPrivateUserns(options.userns) ? { type: 'user' } : undefined,
     single('--cgroupns', 'cgroup', options.cgroupns, false, facts),
     shared('ipc', single('--ipc', 'ipc', options.ipc, true, facts)),
-    shared('uts', single('--uts', 'uts', options.uts, false, facts)),
+    shared('uts', single('--uts', 'uts', options.uts, true, facts)),
     shared('network', network),
     single('--pid', 'pid', options.pid, true, facts),
     { type: 'mount' },
@@ -114,6 +114,7 @@ export function checkNamespaces(
     ['--network', network.kind === 'container'],
     ['--pid', options.pid?.startsWith('container:') === true],
     ['--ipc', options.ipc?.startsWith('container:') === true],
+    ['--uts', options.uts?.startsWith('container:') === true],
     ['--pod', options.pod !== undefined],
   ] as const) {
     if (joins)

@@ -12,6 +12,8 @@ export interface ImageDefaults {
   readonly stopSignal: string;
   /** Folders that get a volume of their own. */
   readonly volumes: readonly string[];
+  /** `80/tcp` */
+  readonly exposedPorts: readonly string[];
   readonly labels: Readonly<Record<string, string>>;
 }
 
@@ -23,6 +25,7 @@ export const NO_IMAGE: ImageDefaults = {
   user: '',
   stopSignal: '',
   volumes: [],
+  exposedPorts: [],
   labels: {},
 };
 

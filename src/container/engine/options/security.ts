@@ -30,7 +30,14 @@ export function parseSecurityOptions(values: readonly string[], privileged: bool
     else if (name === 'apparmor' && setting !== undefined) apparmor = setting;
     else if (name === 'systempaths' && setting === 'unconfined') maskPaths = false;
     // SELinux off is what a container without a label is.
-    else if (!(name === 'label' && setting === 'disable')) {
+    else if (name === 'label' && setting === 'disable') continue;
+    else if (name === 'label')
+      throw new OptionError(
+        '--security-opt',
+        'label: containers have no SELinux labels here',
+        'leave it out',
+      );
+    else {
       throw new OptionError(
         '--security-opt',
         `${JSON.stringify(value)} means nothing`,
