@@ -73,11 +73,13 @@ export class OciTest {
       cwd?: string;
       env?: Record<string, string>;
       stdio?: number[];
+      /** A program that runs it. */
+      under?: readonly string[];
     } = {},
   ): Promise<OciOutcome> {
     const env = { ...process.env, ...options.env };
     delete env.NODE_EXTRA_CA_CERTS;
-    const [program, ...words] = PROGRAM;
+    const [program = '', ...words] = [...(options.under ?? []), ...PROGRAM];
     const child = spawn(program, [...words, '--root', this.state, ...args], {
       cwd: options.cwd ?? this.folder,
       env,
