@@ -1,6 +1,6 @@
 /**
  * The working directory that `--workdir` or the image names is made in the container's own layer where it is missing (docker's way), owned by
- * the container's user. Plain folders of the user's (`--rootfs`) are not written to: there a missing one is an error of the start.
+ * the container's user: the runtime would make it for root alone.
  */
 import { closeSync, openSync } from 'node:fs';
 import { byteString, O_DIRECTORY, O_PATH } from '../../sys/at.js';
