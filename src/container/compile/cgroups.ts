@@ -4,15 +4,23 @@
  */
 import { MOUNT_ATTR, type MountOptions, MS } from '../spec/mount-options.js';
 import { data, FDCWD, named, type ProgramBuilder, register } from './builder.js';
-import type { CgroupContext, CgroupHierarchy } from './context.js';
+import type { CgroupHierarchy, CreateContext, ExecContext } from './context.js';
 import { makeFilesystem } from './filesystems.js';
 import { finishTree, type MountContext } from './mount-context.js';
 import { ensureTarget, refuseProc } from './targets.js';
 import { attachTree, cloneTree, setAttributes } from './trees.js';
 
+type JoinedContext = Pick<CreateContext | ExecContext, 'cgroup' | 'resctrlTasks'>;
+
+/** resctrl's classes of service are joined as cgroups of version 1 are. */
+function tasksOf({ cgroup, resctrlTasks }: JoinedContext): readonly string[] {
+  return [...(cgroup?.tasks ?? []), ...(resctrlTasks ?? [])];
+}
+
 /** Opens what a process joins by, while it can still be reached. */
-export function openCgroups(launcher: ProgramBuilder, cgroup: CgroupContext | undefined): void {
-  cgroup?.tasks.forEach((path, index) => {
+export function openCgroups(launcher: ProgramBuilder, context: JoinedContext): void {
+  const { cgroup } = context;
+  tasksOf(context).forEach((path, index) => {
     launcher.open(`open ${path}`, path, ['WRONLY'], `cgroup-${index}`);
   });
   if (cgroup?.unified !== undefined)
@@ -25,8 +33,8 @@ export function openCgroups(launcher: ProgramBuilder, cgroup: CgroupContext | un
 }
 
 /** Joins them: `0` is the process that writes. */
-export function joinCgroups(program: ProgramBuilder, cgroup: CgroupContext | undefined): void {
-  cgroup?.tasks.forEach((path, index) => {
+export function joinCgroups(program: ProgramBuilder, context: JoinedContext): void {
+  tasksOf(context).forEach((path, index) => {
     program.write(`join ${path}`, `cgroup-${index}`, '0', {
       hint: 'The cgroup must still be there, and its cpuset must have CPUs and memory nodes.',
     });

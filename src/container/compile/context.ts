@@ -62,6 +62,8 @@ interface Context {
   readonly preserveFds?: number;
   readonly console?: ConsoleSocket;
   readonly cgroup?: CgroupContext;
+  /** Files of resctrl that the process joins by writing `0` to, in this order: with `linux.intelRdt`. */
+  readonly resctrlTasks?: readonly string[];
   /** The compiled `linux.seccomp`. */
   readonly seccomp?: SeccompProgram;
   /** False with `--no-new-keyring`. */
@@ -87,8 +89,6 @@ export interface CreateContext extends Context {
   readonly idMaps?: 'launcher' | 'engine';
   /** Wait for the engine at {@link TAG.prepare} even where the configuration has no reason to. */
   readonly prepare?: boolean;
-  /** The file of resctrl that the first process joins by writing `0` to: with `linux.intelRdt`. */
-  readonly resctrlTasks?: string;
 }
 
 export interface ExecContext extends Context {

@@ -141,9 +141,7 @@ function startLauncher(
     launcher.open('open the fifo that starts the container', context.execFifo, ['PATH', 'NOFOLLOW'], 'fifo');
   if (spec.process !== undefined) openConsoleSocket(launcher, spec.process, context.console);
   openListener(launcher, context.seccomp);
-  openCgroups(launcher, context.cgroup);
-  if (context.resctrlTasks !== undefined)
-    launcher.open(`open ${context.resctrlTasks}`, context.resctrlTasks, ['WRONLY'], 'resctrl');
+  openCgroups(launcher, context);
   openNamespaces(launcher, namespaces);
 }
 

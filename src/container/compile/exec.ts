@@ -54,7 +54,7 @@ export function compileExec(process: OciProcess, context: ExecContext, shared: E
   setOomScore(launcher, process, context.host);
   openConsoleSocket(launcher, process, context.console);
   openListener(launcher, context.seccomp);
-  openCgroups(launcher, context.cgroup);
+  openCgroups(launcher, context);
   // Out here they can still be raised; the program gets them from its parent.
   if (user) setRlimits(launcher, process);
   enterContainer(launcher, context);
@@ -145,7 +145,7 @@ function runExec(
   const setgroupsDenied = context.setgroupsDenied === true || host.setgroupsDenied === true;
   if (user) becomeRoot(exec, setgroupsDenied);
   setUndumpable(exec);
-  joinCgroups(exec, context.cgroup);
+  joinCgroups(exec, context);
   setAffinity(exec, process.execCPUAffinity?.final);
   exec.call('start a session', 'setsid', []);
   if (context.newKeyring !== false) joinKeyring(exec, context.id, false);

@@ -60,8 +60,7 @@ export function runInit(init: ProgramBuilder, creation: Creation, parent: string
     });
   if (namespaces.user) becomeRoot(init, creation.setgroupsDenied);
   setUndumpable(init);
-  joinCgroups(init, context.cgroup);
-  if (context.resctrlTasks !== undefined) init.write('join the class of service of resctrl', 'resctrl', '0');
+  joinCgroups(init, context);
   makeOwnNamespaces(init, namespaces);
   init.call('start a session', 'setsid', []);
   init.call('take all permissions that are asked for', 'umask', [0]);

@@ -8,6 +8,7 @@ import type { RuntimeEnvironment } from './environment.js';
 import { homeOf } from './home.js';
 import { cgroupContext, hostFacts } from './host.js';
 import type { PrepareOptions } from './prepare.js';
+import type { ResctrlState } from './resctrl.js';
 import type { ContainerFolder } from './store.js';
 
 /** What is to be made. */
@@ -17,11 +18,12 @@ export interface Wanted {
   readonly bundle: Bundle;
   readonly options: PrepareOptions;
   readonly console?: ConsoleSocket;
+  readonly resctrl?: ResctrlState;
 }
 
 /** @param layout as it is for the caller, whose cgroups the container may see */
 export function contextOf(
-  { environment: { log }, folder, bundle, options, console }: Wanted,
+  { environment: { log }, folder, bundle, options, console, resctrl }: Wanted,
   cgroup: Cgroup,
   layout: CgroupLayout,
 ): CreateContext {
@@ -43,6 +45,7 @@ export function contextOf(
     ...(options.waitForStart ? { execFifo: folder.fifoPath } : {}),
     ...(console === undefined ? {} : { console }),
     ...(context === undefined ? {} : { cgroup: context }),
+    ...(resctrl === undefined ? {} : { resctrlTasks: resctrl.tasks }),
     ...(seccomp === undefined ? {} : { seccomp: cachedSeccomp(seccomp, '/linux/seccomp') }),
     ...(home === undefined ? {} : { home }),
     ...(environment === undefined ? {} : { environment }),

@@ -40,6 +40,10 @@ export async function destroy(folder: ContainerFolder, record: ContainerRecord):
     await cgroup.kill();
     await cgroup.remove();
   }
+  if (record.resctrl !== undefined) {
+    const { removeResctrl } = await import('./resctrl.js');
+    removeResctrl(record.resctrl);
+  }
   removeFolder(folder);
 }
 

@@ -91,6 +91,7 @@ export async function execInContainer(
         ? {}
         : { console: { descriptor: control + 1 } }),
     ...(context === undefined ? {} : { cgroup: context }),
+    ...(record.resctrl === undefined ? {} : { resctrlTasks: record.resctrl.tasks }),
     ...(seccomp === undefined ? {} : { seccomp: cachedSeccomp(seccomp, '/linux/seccomp') }),
     ...(home === undefined ? {} : { home }),
   };

@@ -3,7 +3,7 @@
  * do; then the record. Whoever executes the plan (create.ts, or a client of the resident engine) hands on what the launch says. Until
  * `commit` the record says `creating`, with everything in it that whoever comes after a crash needs to remove what was made.
  */
-
+import { resolve } from 'node:path';
 import type { Cgroup } from '../cgroup/cgroup.js';
 import { createCgroup } from '../cgroup/create.js';
 import { containerDeviceRules } from '../cgroup/device-rules.js';
@@ -13,7 +13,7 @@ import type { ConsoleSocket } from '../compile/context.js';
 import { compileCreate } from '../compile/create.js';
 import { TAG } from '../compile/tags.js';
 import type { Plan } from '../plan/plan.js';
-import type { OciIdMapping, OciSpec } from '../spec/types.js';
+import type { OciIdMapping, OciLinux, OciSpec } from '../spec/types.js';
 import { type Bundle, readBundle } from './bundle.js';
 import { claim } from './claim.js';
 import { contextOf, type Wanted } from './create-context.js';
@@ -21,6 +21,7 @@ import { destroy, removeFolder as removeLeftFolder } from './delete.js';
 import type { RuntimeEnvironment } from './environment.js';
 import { CreateError } from './errors.js';
 import { runHooks, runHooksAnyway } from './hooks.js';
+import { hostFacts } from './host.js';
 import type { ContainerLock } from './lock.js';
 import { writePidFile } from './pid-file.js';
 import { processInfo } from './process-info.js';
@@ -113,14 +114,27 @@ async function make(making: Making): Promise<PreparedCreate> {
       resources: { ...linux.resources, devices: containerDeviceRules(linux.resources?.devices) },
     });
     record = { ...record, cgroup: cgroup.state };
-    const owner = rootOf(linux.uidMappings, linux.gidMappings);
-    if (owner !== undefined && ownsCgroup(spec)) cgroup.giveTo(owner.uid, owner.gid);
-    if (options.waitForStart) folder.makeFifo(owner);
-    const context = contextOf(making, cgroup, layout);
+    const cgroupOwner = cgroupOwnerOf(spec);
+    if (cgroupOwner !== undefined) cgroup.giveTo(cgroupOwner.uid, cgroupOwner.gid);
+    // Without resctrl the compiler refuses.
+    const { resctrl: mount } = hostFacts();
+    if (linux.intelRdt !== undefined && mount !== undefined) {
+      const { makeResctrl, planResctrl } = await import('./resctrl.js');
+      record = { ...record, resctrl: planResctrl(mount, folder.id, linux.intelRdt) };
+      folder.writeRecord(record);
+      makeResctrl(mount, folder.id, linux.intelRdt);
+    }
+    if (options.waitForStart) folder.makeFifo(hostIds(linux, { uid: 0, gid: 0 }));
+    const { resctrl } = record;
+    const context = contextOf({ ...making, ...(resctrl === undefined ? {} : { resctrl }) }, cgroup, layout);
     const plan = environment.compile?.(bundle, context) ?? compileCreate(spec, context);
     return new PreparedCreate(environment, folder, spec, options, plan, record, lock);
   } catch (error) {
     await cgroup?.remove();
+    if (record.resctrl !== undefined) {
+      const { removeResctrl } = await import('./resctrl.js');
+      removeResctrl(record.resctrl);
+    }
     removeLeftFolder(folder);
     throw error;
   }
@@ -150,26 +164,39 @@ function newRecord(id: string, { path, rootfs, spec }: Bundle, options: PrepareO
   };
 }
 
-/** The host's ids of the container's root; undefined without mappings. */
-function rootOf(
-  uids: readonly OciIdMapping[] | undefined,
-  gids: readonly OciIdMapping[] | undefined,
-): { uid: number; gid: number } | undefined {
-  const host = (mappings: readonly OciIdMapping[] | undefined) =>
-    mappings?.find(({ containerID }) => containerID === 0)?.hostID;
-  const uid = host(uids);
-  const gid = host(gids);
-  return uid === undefined || gid === undefined ? undefined : { uid, gid };
+interface Ids {
+  readonly uid: number;
+  readonly gid: number;
 }
 
-/** "If the cgroup v2 namespace is new and /sys/fs/cgroup is mounted writable, the cgroup belongs to the container" (config-linux.md). */
-function ownsCgroup({ linux = {}, mounts = [] }: OciSpec): boolean {
-  return (
-    linux.namespaces?.some(({ type, path }) => type === 'cgroup' && path === undefined) === true &&
-    mounts.some(
-      ({ destination, options = [] }) => destination === '/sys/fs/cgroup' && !options.includes('ro'),
-    )
+/** The host's ids of a user of the container; undefined without mappings, and where they leave that user out. */
+function hostIds({ uidMappings, gidMappings }: OciLinux, { uid, gid }: Ids): Ids | undefined {
+  const onHost = (id: number, mappings: readonly OciIdMapping[] = []) => {
+    const found = mappings.find(({ containerID, size }) => id >= containerID && id < containerID + size);
+    return found === undefined ? undefined : found.hostID + id - found.containerID;
+  };
+  const ids = { uid: onHost(uid, uidMappings), gid: onHost(gid, gidMappings) };
+  return ids.uid === undefined || ids.gid === undefined ? undefined : { uid: ids.uid, gid: ids.gid };
+}
+
+/**
+ * The host's ids of whoever runs the container's program, where its cgroup of version 2 is to be theirs: in a cgroup namespace of its own, with
+ * the cgroup file system mounted writable (config-linux.md, "Cgroup ownership").
+ */
+export function cgroupOwnerOf({
+  process,
+  linux = {},
+  mounts = [],
+}: Pick<OciSpec, 'process' | 'linux' | 'mounts'>): Ids | undefined {
+  const own = linux.namespaces?.some(({ type, path }) => type === 'cgroup' && path === undefined) === true;
+  const writable = mounts.some(
+    ({ destination, source, options = [] }) =>
+      source === 'cgroup' && resolve('/', destination) === '/sys/fs/cgroup' && !options.includes('ro'),
   );
+  if (!own || !writable) return undefined;
+  const user = process?.user ?? { uid: 0, gid: 0 };
+  if (linux.namespaces?.some(({ type }) => type === 'user') === true) return hostIds(linux, user);
+  return user.uid === 0 ? undefined : { uid: user.uid, gid: user.gid };
 }
 
 /** A container that is made but for its processes. Ends with {@link commit} or {@link rollback}. */

@@ -7,6 +7,8 @@ import type { Plan } from '../plan/plan.js';
 import { readBundle } from './bundle.js';
 import { contextOf } from './create-context.js';
 import type { RuntimeEnvironment } from './environment.js';
+import { hostFacts } from './host.js';
+import { planResctrl } from './resctrl.js';
 import { ContainerFolder } from './store.js';
 
 /**
@@ -25,6 +27,8 @@ export function previewPlan(environment: RuntimeEnvironment, id: string, folder:
     manager: environment.cgroupManager,
     rootless: environment.rootless,
   });
+  const { intelRdt } = bundle.spec.linux ?? {};
+  const { resctrl: mount } = hostFacts();
   const terminal = bundle.spec.process?.terminal === true;
   return compileCreate(
     bundle.spec,
@@ -34,6 +38,9 @@ export function previewPlan(environment: RuntimeEnvironment, id: string, folder:
         folder: new ContainerFolder(environment.root, id),
         bundle,
         options: { bundle: folder, waitForStart: true },
+        ...(intelRdt === undefined || mount === undefined
+          ? {}
+          : { resctrl: planResctrl(mount, id, intelRdt) }),
         ...(terminal ? { console: { path: '/console-socket' } } : {}),
       },
       new Cgroup(cgroup),

@@ -9,6 +9,7 @@ import { parseHooks } from '../spec/parse-mounts.js';
 import type { OciHooks } from '../spec/types.js';
 import { ContainerRecordError } from './errors.js';
 import type { ProcessName } from './process-info.js';
+import type { ResctrlState } from './resctrl.js';
 
 /** Raised when the meaning of a member changes. */
 const RECORD_VERSION = 1;
@@ -29,6 +30,8 @@ export interface ContainerRecord {
   readonly init?: ProcessName;
   /** Planned before it is made. */
   readonly cgroup?: CgroupState;
+  /** Its class of service, planned before it is made. */
+  readonly resctrl?: ResctrlState;
   /** The hooks that are run after create. */
   readonly hooks?: OciHooks;
   /** False: it shares a pid namespace, so that its other processes outlive the first. */
@@ -64,6 +67,10 @@ export function parseRecord(text: string, path: string): ContainerRecord {
     startTime: field.member('startTime').requiredText(),
   }));
   const cgroup = root.member('cgroup').object((field) => parseCgroupState(field.value));
+  const resctrl = root.member('resctrl').object((field) => {
+    const paths = (name: string) => field.member(name).list((path) => path.absolutePath()) ?? [];
+    return { tasks: paths('tasks'), remove: paths('remove') };
+  });
   const record: ContainerRecord = {
     ociVersion: root.member('ociVersion').requiredText(),
     id: root.member('id').requiredText(),
@@ -77,6 +84,7 @@ export function parseRecord(text: string, path: string): ContainerRecord {
     ...(annotations === undefined ? {} : { annotations }),
     ...(init === undefined ? {} : { init }),
     ...(cgroup === undefined ? {} : { cgroup }),
+    ...(resctrl === undefined ? {} : { resctrl }),
     ...(hooks === undefined ? {} : { hooks }),
   };
   if (problems.length > 0)

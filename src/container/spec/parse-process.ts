@@ -46,7 +46,7 @@ export function parseProcess(process: Field): OciProcess {
     scheduler: process.member('scheduler').object(parseScheduler),
     ioPriority: process.member('ioPriority').object((field) => ({
       class: field.member('class').requiredOneOf(['IOPRIO_CLASS_BE', ...ioPriorityClasses]),
-      priority: field.member('priority').integer(0, 7) ?? 0,
+      priority: field.member('priority').requiredInteger(0, 7),
     })),
     execCPUAffinity: process.member('execCPUAffinity').object((field) =>
       defined({

@@ -30,12 +30,13 @@ export function parseResources(resources: Field): OciResources {
     ),
     network: resources.member('network').object(parseNetwork),
     rdma: resources.member('rdma').map((device) =>
-      device.object((field) =>
-        defined({
-          hcaHandles: field.member('hcaHandles').uint32(),
-          hcaObjects: field.member('hcaObjects').uint32(),
-        }),
-      ),
+      device.object((field) => {
+        const hcaHandles = field.member('hcaHandles').uint32();
+        const hcaObjects = field.member('hcaObjects').uint32();
+        if (field.member('hcaHandles').absent && field.member('hcaObjects').absent)
+          field.problem('must have hcaHandles or hcaObjects');
+        return defined({ hcaHandles, hcaObjects });
+      }),
     ),
     unified: resources.member('unified').map((field, key) => {
       // The key is a file name in the cgroup's folder, and must stay one.

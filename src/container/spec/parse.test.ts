@@ -265,6 +265,24 @@ describe('contradictions', () => {
     expect(policy({ mode: 'MPOL_INTERLEAVE', nodes: '0-1', flags: ['MPOL_F_STATIC_NODES'] })).toEqual([]);
   });
 
+  it('refuses members that need one of two, an I/O priority without its level, and annotations without a name', () => {
+    expect(
+      [
+        ...problemsOf({
+          ...minimal,
+          annotations: { '': 'x' },
+          process: { args: ['sh'], cwd: '/', ioPriority: { class: 'IOPRIO_CLASS_BE' } },
+          linux: { resources: { rdma: { mlx5: {} }, blockIO: { weightDevice: [{ major: 8, minor: 0 }] } } },
+        }),
+      ].sort(),
+    ).toEqual([
+      expect.stringMatching(/annotations.* has an empty name/),
+      expect.stringMatching(/weightDevice\[0\].* weight or leafWeight/),
+      expect.stringMatching(/rdma\.mlx5.* hcaHandles or hcaObjects/),
+      expect.stringMatching(/ioPriority\.priority/),
+    ]);
+  });
+
   it('refuses a rlimit twice, and a soft limit above the hard one', () => {
     const rlimit = { type: 'RLIMIT_CORE', soft: 1, hard: 0 };
     expect(problemsOf(withProcess({ rlimits: [rlimit, { ...rlimit, soft: 0 }] }))).toEqual([

@@ -45,7 +45,10 @@ export function parseSpec(json: unknown): OciSpec {
       domainname: hostName(root.member('domainname')),
       mounts: parseMounts(root.member('mounts')),
       hooks: root.member('hooks').object(parseHooks),
-      annotations: root.member('annotations').map((field) => field.text()),
+      annotations: root.member('annotations').map((field, key) => {
+        if (key === '') field.problem('has an empty name');
+        return field.text();
+      }),
       linux: root.member('linux').object(parseLinux),
     });
     checkSpec(spec, root);
