@@ -2,9 +2,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Command } from 'commander';
 import type { EngineEvent } from '../../container/engine/events.js';
-import { UsageError } from '../usage-error.js';
-import { collect, engine, wantsJson, withJson } from './common.js';
+import { collect, engine } from './common.js';
+import { type Filters, filterOf } from './filters.js';
+import { type FormatFlags, withFormat } from './format.js';
 import { moment } from './logs.js';
+import { parseTemplate } from './template.js';
 
 const HELP = `
 Actions: create, start, die, oom, kill, stop, pause, unpause, restart, update, exec, destroy. Filters: container=NAME, event=ACTION,
@@ -18,12 +20,26 @@ Examples:
 
 const POLL_MS = 100;
 
-function matches(event: EngineEvent, filter: string): boolean {
-  const [key, value = ''] = filter.split(/=(.*)/s);
-  if (key === 'container') return event.name === value || event.id.startsWith(value);
-  if (key === 'event') return event.action === value;
-  if (key === 'image') return event.image === value;
-  throw new UsageError(`--filter ${filter} is not known`, 'container=, event=, image=');
+const FILTERS: Filters<EngineEvent> = {
+  container: (event, value) => event.name === value || event.id.startsWith(value),
+  event: (event, value) => event.action === value,
+  image: (event, value) => event.image === value,
+  type: (_event, value) => value === 'container',
+};
+const EVENT_FIELDS = ['Time', 'Type', 'Action', 'Status', 'ID', 'Name', 'Image', 'Attributes'] as const;
+
+/** As templates see it. */
+function row(event: EngineEvent): Record<(typeof EVENT_FIELDS)[number], unknown> {
+  return {
+    Time: event.time,
+    Type: 'container',
+    Action: event.action,
+    Status: event.action,
+    ID: event.id,
+    Name: event.name,
+    Image: event.image ?? '',
+    Attributes: new Map(Object.entries(event.attributes ?? {})),
+  };
 }
 
 function format(event: EngineEvent): string {
@@ -33,22 +49,21 @@ function format(event: EngineEvent): string {
   return `${event.time} ${event.action} ${event.id.slice(0, 12)} ${event.name}${attributes.join('')}`;
 }
 
-interface EventsFlags {
+interface EventsFlags extends FormatFlags {
   since?: string;
   until?: string;
   filter?: string[];
-  json?: boolean;
-  format?: string;
 }
 
 export function register(program: Command): void {
-  withJson(
+  withFormat(
     program
       .command('events')
       .description('Show what happens to containers.')
       .option('--since <time>', 'what was since then as well')
       .option('--until <time>', 'stop there; 0s is now')
       .option('-f, --filter <name=value>', 'only those; several filters must all match', collect),
+    EVENT_FIELDS,
   )
     .addHelpText('after', HELP)
     .action(async (options: EventsFlags) => {
@@ -57,7 +72,10 @@ export function register(program: Command): void {
       const start = new Date().toISOString();
       const since = options.since === undefined ? start : moment('--since', options.since);
       const until = options.until === undefined ? undefined : moment('--until', options.until);
-      const json = wantsJson(options);
+      const { format: template } = options;
+      const json = options.json === true || template === 'json';
+      const fill = json || template === undefined ? undefined : parseTemplate(template);
+      const wanted = filterOf(FILTERS, options.filter);
       let seen = 0;
       let last = since;
       for (;;) {
@@ -69,8 +87,9 @@ export function register(program: Command): void {
         // Those of the last moment were shown already.
         const fresh = found.slice(seen);
         for (const event of fresh) {
-          if ((options.filter ?? []).every((filter) => matches(event, filter)))
-            process.stdout.write(`${json ? JSON.stringify(event) : format(event)}\n`);
+          if (!wanted(event)) continue;
+          const line = fill !== undefined ? fill(row(event)) : json ? JSON.stringify(event) : format(event);
+          process.stdout.write(`${line}\n`);
         }
         const newest = found.at(-1)?.time;
         if (newest !== undefined) {

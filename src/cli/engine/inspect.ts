@@ -1,13 +1,19 @@
 /** `tvmm inspect`: everything that is known about containers. */
+import { join } from 'node:path';
 import type { Command } from 'commander';
 import { engine, printJson } from './common.js';
+import { inspectView } from './inspect-view.js';
+import { parseTemplate } from './template.js';
 
 const HELP = `
 Prints a JSON list with one object a container: id, name, state, exitCode, init.pid, interfaces (addresses and gateways), ports, options
-(as they were given), logPath.
+(as they were given), volumes, logPath. Templates of --format see the members of docker's inspect as well: .State.Status, .State.Pid,
+.Config.Labels, .HostConfig.Memory, .NetworkSettings.IPAddress, .Mounts and so on.
 
 Examples:
   tvmm inspect web
+  tvmm inspect --format '{{.State.Status}} {{.NetworkSettings.IPAddress}}' web
+  tvmm inspect -f '{{range $p, $b := .NetworkSettings.Ports}}{{$p}} {{(index $b 0).HostPort}}{{end}}' web
   tvmm inspect web | jq -r '.[0].interfaces[0].addresses[0]'
 `;
 
@@ -17,16 +23,24 @@ export function register(program: Command): void {
     .description('Show everything that is known about containers, as JSON.')
     .argument('<container...>', 'names or ids')
     .option('--json', 'as it is anyway')
+    .option('-f, --format <format>', 'json, or a template such as {{.State.Status}}')
     .addHelpText('after', HELP)
-    .action(async (words: string[]) => {
+    .action(async (words: string[], { format = 'json' }: { format?: string }) => {
+      const fill = format === 'json' ? undefined : parseTemplate(format);
       const context = await engine();
       const { current } = await import('../../container/engine/wait.js');
       const found = [];
       for (const word of words) {
         const id = context.store.resolve(word);
         const record = await current(context, id);
-        if (record !== undefined) found.push({ ...record, logPath: `${context.store.folder(id)}/log` });
+        if (record === undefined) continue;
+        const folder = context.store.folder(id);
+        if (fill === undefined) found.push({ ...record, logPath: `${folder}/log` });
+        else {
+          const data = (name: string) => join(context.paths.volumes, name, '_data');
+          process.stdout.write(`${fill(inspectView(record, folder, data))}\n`);
+        }
       }
-      printJson(found);
+      if (fill === undefined) printJson(found);
     });
 }

@@ -5,7 +5,8 @@ import type { NetworkDefinition } from '../../container/network/definition.js';
 import type { NetworkOptions } from '../../container/network/network-store.js';
 import { failureText } from '../report.js';
 import { UsageError } from '../usage-error.js';
-import { collect, engine, integerOption, printJson, table, wantsJson, withJson } from './common.js';
+import { collect, engine, integerOption, printJson, table } from './common.js';
+import { type FormatFlags, printFormatted, withFormat } from './format.js';
 
 const HELP = `
 Containers join the network tvmm unless --network says otherwise; it is made at its first use. A network is a bridge with addresses of its
@@ -151,32 +152,48 @@ async function report(
 }
 
 function registerShow(network: Command): void {
-  withJson(network.command('ls').description('list networks').option('-q, --quiet', 'names only')).action(
-    async (flags: { quiet?: boolean; json?: boolean; format?: string }) => {
-      const loaded = await load();
-      const own = loaded.networks.store.definitions().map((one) => described(loaded, one));
-      const { networks: others } = loaded.networks.store.configured();
-      const foreign = others.map(({ config }) => ({ name: config.name, driver: 'cni' }));
-      if (wantsJson(flags)) {
-        printJson([...own, ...foreign]);
-      } else if (flags.quiet === true) {
-        process.stdout.write([...own, ...foreign].map(({ name }) => `${name}\n`).join(''));
-      } else {
-        const rows = [
-          ...own.map((one) => [
-            one.name,
-            one.driver,
-            one.subnets.map(({ subnet }) => subnet).join(', '),
-            [one.internal ? 'internal' : '', one.isolate ? 'isolated' : '']
-              .filter((w) => w !== '')
-              .join(', '),
-          ]),
-          ...foreign.map(({ name, driver }) => [name, driver, '', '']),
-        ];
-        process.stdout.write(table([['NAME', 'DRIVER', 'SUBNETS', ''], ...rows]));
-      }
-    },
-  );
+  withFormat(network.command('ls').description('list networks').option('-q, --quiet', 'names only'), [
+    'Name',
+    'Driver',
+    'Subnets',
+    'Internal',
+  ]).action(async (flags: FormatFlags & { quiet?: boolean }) => {
+    const loaded = await load();
+    const own = loaded.networks.store.definitions().map((one) => described(loaded, one));
+    const { networks: others } = loaded.networks.store.configured();
+    const foreign = others.map(({ config }) => ({ name: config.name, driver: 'cni' }));
+    const all = [
+      ...own.map((one) => ({
+        Name: one.name,
+        Driver: one.driver,
+        Subnets: one.subnets.map(({ subnet }) => subnet),
+        Internal: one.internal,
+      })),
+      ...foreign.map(({ name, driver }) => ({ Name: name, Driver: driver, Subnets: [], Internal: false })),
+    ];
+    if (
+      printFormatted(
+        flags,
+        () => [...own, ...foreign],
+        () => all,
+      )
+    )
+      return;
+    if (flags.quiet === true) {
+      process.stdout.write([...own, ...foreign].map(({ name }) => `${name}\n`).join(''));
+    } else {
+      const rows = [
+        ...own.map((one) => [
+          one.name,
+          one.driver,
+          one.subnets.map(({ subnet }) => subnet).join(', '),
+          [one.internal ? 'internal' : '', one.isolate ? 'isolated' : ''].filter((w) => w !== '').join(', '),
+        ]),
+        ...foreign.map(({ name, driver }) => [name, driver, '', '']),
+      ];
+      process.stdout.write(table([['NAME', 'DRIVER', 'SUBNETS', ''], ...rows]));
+    }
+  });
   network
     .command('inspect')
     .description('show everything about networks, as JSON')

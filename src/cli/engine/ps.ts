@@ -3,89 +3,117 @@ import type { Command } from 'commander';
 import type { EngineContext } from '../../container/engine/context.js';
 import { shortId } from '../../container/engine/names.js';
 import type { ContainerRecord } from '../../container/engine/record.js';
-import { formatPort } from '../../container/network/ports.js';
 import { UsageError } from '../usage-error.js';
-import { age, collect, engine, printJson, table, wantsJson, withJson } from './common.js';
+import { age, collect, engine, integerOption, table } from './common.js';
+import {
+  CONTAINER_FIELDS,
+  containerRow,
+  labelsOf,
+  networksOf,
+  portsText,
+  statusOf,
+} from './container-row.js';
+import { type Filters, filterOf, hasLabel } from './filters.js';
+import { type FormatFlags, printFormatted, withFormat } from './format.js';
 
 const HELP = `
-Filters: name=PART, id=DIGITS, status=created|running|paused|stopped, label=NAME[=VALUE], image=NAME, pod=NAME, exited=STATUS.
+Filters: name=PATTERN, id=DIGITS, status=created|running|paused|exited, label=NAME[=VALUE], image=NAME, pod=NAME, exited=STATUS, volume=NAME,
+network=NAME, publish=PORT, before=NAME, since=NAME. Of several with one name one must match, of labels all.
 
 Examples:
   tvmm ps                              what runs
   tvmm ps -a                           everything
   tvmm ps -aq --filter status=stopped | xargs tvmm rm
+  tvmm ps --format 'table {{.Names}}\\t{{.Status}}\\t{{.Ports}}'
   tvmm ps --json | jq -r '.[].name'
 `;
 
-function status(record: ContainerRecord): string {
-  if (record.state === 'running') return `Up ${age(record.started)}`;
-  if (record.state === 'paused') return `Up ${age(record.started)} (paused)`;
-  if (record.state === 'stopped') return `Exited (${record.exitCode ?? '?'}) ${age(record.finished)} ago`;
-  return record.problem === undefined ? 'Created' : 'Created (start failed)';
+function filters(context: EngineContext): Filters<ContainerRecord> {
+  const other = (word: string) => context.store.read(context.store.resolve(word));
+  return {
+    name: (record, value) => pattern(value).test(record.name),
+    id: (record, value) => record.id.startsWith(value),
+    status: (record, value) => record.state === value || (value === 'exited' && record.state === 'stopped'),
+    label: (record, value) => hasLabel(Object.fromEntries(labelsOf(record)), value),
+    image: (record, value) => isImage(record, value),
+    ancestor: (record, value) => isImage(record, value),
+    pod: (record, value) =>
+      record.options.pod !== undefined && context.store.resolve(value) === record.options.pod,
+    exited: (record, value) => record.state === 'stopped' && record.exitCode === Number(value),
+    volume: (record, value) =>
+      record.volumes.some(({ name, destination }) => name === value || destination === value) ||
+      record.options.volume.some((one) => one.split(':').slice(0, 2).includes(value)),
+    network: (record, value) => networksOf(record).includes(value),
+    publish: (record, value) => record.ports.some(({ hostPort }) => String(hostPort) === value.split('/')[0]),
+    expose: (record, value) =>
+      record.ports.some(({ containerPort }) => String(containerPort) === value.split('/')[0]),
+    before: (record, value) => record.created < (other(value)?.created ?? ''),
+    since: (record, value) => record.created > (other(value)?.created ?? ''),
+  };
 }
 
-function matches(context: EngineContext, record: ContainerRecord, filter: string): boolean {
-  const [key = '', value = ''] = filter.split(/=(.*)/s);
-  switch (key) {
-    case 'name':
-      return record.name.includes(value);
-    case 'id':
-      return record.id.startsWith(value);
-    case 'status':
-      return record.state === value || (value === 'exited' && record.state === 'stopped');
-    case 'label':
-      return record.options.label.some((label) => label === value || label.startsWith(`${value}=`));
-    case 'image':
-    case 'ancestor':
-      return record.options.image === value;
-    case 'exited':
-      return record.state === 'stopped' && record.exitCode === Number(value);
-    case 'pod':
-      return record.options.pod !== undefined && context.store.resolve(value) === record.options.pod;
-    default:
-      throw new UsageError(
-        `--filter ${filter} is not known`,
-        'name=, id=, status=, label=, image=, pod=, exited=',
-      );
+/** @throws UsageError */
+function pattern(text: string): RegExp {
+  try {
+    return new RegExp(text);
+  } catch {
+    throw new UsageError(`--filter name=${text} is no pattern`);
   }
 }
 
-interface PsOptions {
+function isImage({ options, imageId }: ContainerRecord, value: string): boolean {
+  return (
+    options.image === value ||
+    (/^(sha256:)?[0-9a-f]{3,64}$/.test(value) &&
+      imageId?.replace('sha256:', '').startsWith(value.replace('sha256:', '')) === true)
+  );
+}
+
+interface PsOptions extends FormatFlags {
   all?: boolean;
   quiet?: boolean;
-  noTrunc?: boolean;
+  trunc?: boolean;
   filter?: string[];
-  last?: string;
-  json?: boolean;
-  format?: string;
+  last?: number;
+  latest?: boolean;
 }
 
 export function register(program: Command): void {
-  withJson(
+  withFormat(
     program
       .command('ps')
       .description('List containers.')
       .option('-a, --all', 'those that do not run as well')
       .option('-q, --quiet', 'ids only')
       .option('--no-trunc', 'whole ids and commands')
-      .option('-f, --filter <name=value>', 'only those; several filters must all match', collect),
+      .option('-f, --filter <name=value>', 'only those; several names must all match', collect)
+      .option('-n, --last <n>', 'the last ones that were made, running or not', integerOption('--last'))
+      .option('-l, --latest', 'the last one that was made'),
+    CONTAINER_FIELDS,
   )
     .addHelpText('after', HELP)
-    .action(async (options: PsOptions & { trunc?: boolean }) => {
+    .action(async (options: PsOptions) => {
       const context = await engine();
       const { current } = await import('../../container/engine/wait.js');
       const found: ContainerRecord[] = [];
+      const matches = filterOf(filters(context), options.filter);
+      const last = options.latest === true ? 1 : options.last;
+      const everything =
+        options.all === true ||
+        last !== undefined ||
+        (options.filter ?? []).some((filter) => /^(status|exited)=/.test(filter));
       const damaged = (id: string) => context.warn(`the record of container ${shortId(id)} cannot be read`);
       for (const one of context.store.all(damaged)) {
         const record = await current(context, one.id);
         if (record === undefined || record.options.pause) continue;
-        const filters = options.filter ?? [];
-        const everything = options.all === true || filters.some((filter) => /^(status|exited)=/.test(filter));
         if (!everything && record.state !== 'running' && record.state !== 'paused') continue;
-        if (filters.every((filter) => matches(context, record, filter))) found.push(record);
+        if (matches(record)) found.push(record);
+        if (found.length === last) break;
       }
-      if (wantsJson(options)) return printJson(found.map(summary));
       const whole = options.trunc === false;
+      const own = () => found.map(summary);
+      const rowsOf = () => found.map((record) => containerRow(record, whole));
+      if (printFormatted(options, own, rowsOf)) return;
       const id = (record: ContainerRecord) => (whole ? record.id : shortId(record.id));
       if (options.quiet === true) {
         process.stdout.write(found.map((record) => `${id(record)}\n`).join(''));
@@ -96,18 +124,14 @@ export function register(program: Command): void {
         record.options.image ?? record.options.rootfs ?? '',
         shown(record.argv.join(' '), whole),
         `${age(record.created)} ago`,
-        status(record),
-        record.ports.map(formatPortOf).join(', '),
+        statusOf(record),
+        portsText(record),
         record.name,
       ]);
       process.stdout.write(
         table([['ID', 'IMAGE', 'COMMAND', 'CREATED', 'STATUS', 'PORTS', 'NAME'], ...rows]),
       );
     });
-}
-
-function formatPortOf(port: ContainerRecord['ports'][number]): string {
-  return formatPort({ ...port, hostIp: port.hostIp });
 }
 
 /** Control characters of a command must not reach the terminal. */
@@ -125,7 +149,7 @@ function summary(record: ContainerRecord) {
     rootfs: options.rootfs,
     command: argv,
     state,
-    status: status(record),
+    status: statusOf(record),
     pid: record.init?.pid,
     created,
     started,

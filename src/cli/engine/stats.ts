@@ -1,10 +1,13 @@
 /** `tvmm stats`: what containers use. */
+import { totalmem } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Command } from 'commander';
 import type { EngineContext } from '../../container/engine/context.js';
+import { shortId } from '../../container/engine/names.js';
 import type { ContainerRecord } from '../../container/engine/record.js';
 import { formatSize } from '../units.js';
-import { engine, printJson, table, wantsJson, withJson } from './common.js';
+import { engine, table } from './common.js';
+import { type FormatFlags, printFormatted, withFormat } from './format.js';
 
 const HELP = `
 CPU is the share of one processor: 200 % is two of them. Without names all running containers are shown, anew every second; --no-stream
@@ -74,16 +77,47 @@ function row(before: Sample | undefined, now: Sample): string[] {
   ];
 }
 
+function summary(before: Sample | undefined, one: Sample) {
+  return {
+    id: one.record.id,
+    name: one.record.name,
+    cpuPercent: load(before, one),
+    cpuNanoseconds: one.cpu,
+    memoryBytes: one.memory,
+    memoryLimitBytes: one.memoryLimit,
+    pids: one.pids,
+    readBytes: one.read,
+    writtenBytes: one.written,
+  };
+}
+
+const STATS_FIELDS = ['ID', 'Name', 'CPUPerc', 'MemUsage', 'MemPerc', 'BlockIO', 'PIDs'] as const;
+
+/** As templates see it, with docker's names. */
+function statsRow(before: Sample | undefined, one: Sample): Record<(typeof STATS_FIELDS)[number], unknown> {
+  const limit = one.memoryLimit ?? totalmem();
+  return {
+    ID: shortId(one.record.id),
+    Name: one.record.name,
+    CPUPerc: `${load(before, one).toFixed(2)}%`,
+    MemUsage: `${formatSize(one.memory)} / ${formatSize(limit)}`,
+    MemPerc: `${((one.memory / limit) * 100).toFixed(2)}%`,
+    BlockIO: `${formatSize(one.read)} / ${formatSize(one.written)}`,
+    PIDs: one.pids,
+  };
+}
+
 export function register(program: Command): void {
-  withJson(
+  withFormat(
     program
       .command('stats')
       .description('Show what containers use: processor, memory, processes, disk.')
       .argument('[container...]', 'names or ids; all that run without')
       .option('--no-stream', 'show it once'),
+    STATS_FIELDS,
   )
     .addHelpText('after', HELP)
-    .action(async (words: string[], options: { stream: boolean; json?: boolean; format?: string }) => {
+    .action(async (words: string[], options: FormatFlags & { stream: boolean }) => {
       const context = await engine();
       const wanted = new Set(words.map((word) => context.store.resolve(word)));
       let before = new Map<string, Sample>();
@@ -99,21 +133,9 @@ export function register(program: Command): void {
         );
         // A share of time needs two looks.
         if (!first) {
-          if (wantsJson(options)) {
-            printJson(
-              samples.map((one) => ({
-                id: one.record.id,
-                name: one.record.name,
-                cpuPercent: load(before.get(one.record.id), one),
-                cpuNanoseconds: one.cpu,
-                memoryBytes: one.memory,
-                memoryLimitBytes: one.memoryLimit,
-                pids: one.pids,
-                readBytes: one.read,
-                writtenBytes: one.written,
-              })),
-            );
-          } else {
+          const own = () => samples.map((one) => summary(before.get(one.record.id), one));
+          const rowsOf = () => samples.map((one) => statsRow(before.get(one.record.id), one));
+          if (!printFormatted(options, own, rowsOf)) {
             if (options.stream && process.stdout.isTTY) process.stdout.write('\x1b[2J\x1b[H');
             const rows = samples.map((one) => row(before.get(one.record.id), one));
             process.stdout.write(table([['NAME', 'CPU', 'MEMORY', 'PIDS', 'READ / WRITTEN'], ...rows]));

@@ -4,8 +4,9 @@ import type { EngineContext } from '../../container/engine/context.js';
 import type { Volume } from '../../container/engine/volumes/volume-store.js';
 import { failureText } from '../report.js';
 import { UsageError } from '../usage-error.js';
-import { age, collect, engine, printJson, table, wantsJson, withJson } from './common.js';
+import { age, collect, engine, printJson, table } from './common.js';
 import { type Filters, filterOf, hasLabel, isTrue, labelTable } from './filters.js';
+import { type FormatFlags, printFormatted, withFormat } from './format.js';
 
 const HELP = `
 A volume is a folder of tvmm's that containers mount by name (-v NAME:/path); it is made at its first use, gets what the image has at that
@@ -75,25 +76,33 @@ export function register(program: Command): void {
 }
 
 function registerList(volume: Command): void {
-  withJson(
+  withFormat(
     volume
       .command('ls')
       .description('list volumes')
       .option('-q, --quiet', 'names only')
       .option('-f, --filter <name=value>', FILTERS, collect),
-  ).action(async (flags: { quiet?: boolean; filter?: string[]; json?: boolean; format?: string }) => {
+    ['Name', 'Driver', 'Mountpoint', 'Labels', 'CreatedAt'],
+  ).action(async (flags: FormatFlags & { quiet?: boolean; filter?: string[] }) => {
     const { context, store } = await load();
     const damaged = (name: string) => context.warn(`the record of volume ${name} cannot be read`);
     const found = store.all(damaged).filter(filterOf(filters(context), flags.filter));
-    if (wantsJson(flags)) {
-      printJson(
-        found.map(({ copyUp: _state, ...one }) => ({
-          ...one,
-          driver: 'local',
-          mountpoint: store.data(one.name),
-        })),
-      );
-    } else if (flags.quiet === true) {
+    const own = () =>
+      found.map(({ copyUp: _state, ...one }) => ({
+        ...one,
+        driver: 'local',
+        mountpoint: store.data(one.name),
+      }));
+    const rowsOf = () =>
+      found.map((one) => ({
+        Name: one.name,
+        Driver: 'local',
+        Mountpoint: store.data(one.name),
+        Labels: new Map(Object.entries(one.labels)),
+        CreatedAt: one.created,
+      }));
+    if (printFormatted(flags, own, rowsOf)) return;
+    if (flags.quiet === true) {
       process.stdout.write(found.map(({ name }) => `${name}\n`).join(''));
     } else {
       const rows = found.map((one) => [
