@@ -15,11 +15,14 @@ Examples:
   tvmm assess --json --min-score 70 web || echo too weak
 `;
 
+const round = (points: number) => Math.round(points * 10) / 10;
+
 /** The text for people: the score, its layers, then every finding with what to do. */
 export function formatAssessment({ score, layers, factor, findings }: Assessment): string {
+  const sum = layers.reduce((total, { points }) => total + points, 0);
   const width = Math.max(...layers.map(({ title }) => title.length));
   return [
-    `isolation score  ${score} of 100${factor === 1 ? '' : ` (times ${factor} for the most severe finding)`}`,
+    `isolation score  ${score} of 100${factor === 1 ? '' : `: ${round(sum)} times ${factor}, for there is a ${findings[0]?.severity} finding`}`,
     ...layers.map(({ title, points, of }) => `  ${title.padEnd(width)}  ${points} of ${of}`),
     '',
     ...(findings.length === 0 ? ['no findings'] : []),

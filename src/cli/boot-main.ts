@@ -15,7 +15,11 @@ import { runProgram } from './run.js';
 export async function runBoot(args: readonly string[], spare?: Worker): Promise<void> {
   if (spare !== undefined) offerSpareThread(spare);
   try {
-    await runProgram(args, [{ name: 'boot', summary: '', load: () => Promise.resolve(boot) }], 'boot');
+    await runProgram(
+      args,
+      [{ name: 'boot', group: '', summary: '', load: () => Promise.resolve(boot) }],
+      'boot',
+    );
   } finally {
     discardSpareThread();
   }

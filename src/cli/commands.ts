@@ -16,54 +16,75 @@ export interface CommandEntry {
   readonly name: string;
   /** One line for `tvmm --help`. */
   readonly summary: string;
+  /** The heading in `tvmm --help` that it stands under. */
+  readonly group: string;
   load(): Promise<CommandModule>;
 }
 
+const CONTAINERS = 'Containers:';
+const OCI = 'What containers are made of:';
+const MACHINES = 'Machines:';
+const HOST = 'This host:';
+
 export const COMMANDS: readonly CommandEntry[] = [
-  ...ENGINE_COMMANDS,
-  { name: 'boot', summary: 'boot a Linux kernel in a microVM', load: () => import('./boot.js') },
+  ...ENGINE_COMMANDS.map((entry) => ({ ...entry, group: CONTAINERS })),
+  {
+    name: 'boot',
+    group: MACHINES,
+    summary: 'boot a Linux kernel in a microVM',
+    load: () => import('./boot.js'),
+  },
   {
     name: 'doctor',
+    group: HOST,
     summary: 'say what this host can do, and what to do about the rest',
     load: () => import('./doctor.js'),
   },
   {
     name: 'lab',
+    group: MACHINES,
     summary: 'run a command in an emulated machine with AMD-V and KVM',
     load: () => import('./lab.js'),
   },
   {
     name: 'image',
+    group: CONTAINERS,
     summary: 'pull, load, save and list container images; build the default guest',
     load: () => import('./container-image.js'),
   },
   {
     name: 'oci',
+    group: OCI,
     summary: 'be an OCI runtime: the command line of runc',
     load: () => import('./oci-command.js'),
   },
   {
     name: 'plan',
+    group: OCI,
     summary: 'print the system calls that make a container',
     load: () => import('./plan.js'),
   },
   {
     name: 'assess',
+    group: OCI,
     summary: "say how strong a container's isolation is",
     load: () => import('./assess.js'),
   },
   {
     name: 'serve',
+    group: OCI,
     summary: 'keep the container engine in memory, for tvmm-oci’s native client',
     load: () => import('./serve.js'),
   },
   {
     name: 'kernel',
+    group: MACHINES,
     summary: 'build the minimal guest kernel, or say where it is',
     load: () => import('./kernel.js'),
   },
   {
     name: 'completion',
+    group: HOST,
     summary: 'print the completion script for a shell',
     load: () => import('./completion.js'),
   },

@@ -1,4 +1,7 @@
 import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { Command, Option } from 'commander';
 import { expect, test } from 'vitest';
 import { bashCompletion, completionTree, fishCompletion } from './completion.js';
@@ -11,6 +14,7 @@ function sample(): Command {
     .option('--kernel <file>', 'an ELF or bzImage')
     .option('--cpus <n>', 'how many')
     .option('--json', 'for programs');
+  program.command('rm').description('remove').argument('<container...>');
   program.command('image').description('images').command('build').description('build one');
   return program;
 }
@@ -26,7 +30,7 @@ printf '%s\\n' "\${COMPREPLY[@]}"`;
 }
 
 test('bash offers the commands first', () => {
-  expect(complete('tvmm', '')).toEqual(['boot', 'image']);
+  expect(complete('tvmm', '')).toEqual(['boot', 'rm', 'image']);
   expect(complete('tvmm', 'b')).toEqual(['boot']);
 });
 
@@ -42,6 +46,19 @@ test('bash offers the choices of an option, and files for a path', () => {
   expect(complete('tvmm', '--log-level', 'i')).toEqual(['info']);
   expect(complete('tvmm', 'boot', '--kernel', 'cmd')).toEqual(['cmdline']);
   expect(complete('tvmm', 'boot', '--cpus', '')).toEqual([]);
+});
+
+test('bash offers the names of containers where a command takes them', () => {
+  const root = mkdtempSync(join(tmpdir(), 'tvmm-complete-'));
+  mkdirSync(join(root, 'engine/names'), { recursive: true });
+  for (const name of ['web', 'worker', 'db']) writeFileSync(join(root, 'engine/names', name), '');
+  try {
+    process.env.TVMM_ROOT = root;
+    expect(complete('tvmm', 'rm', 'w')).toEqual(['web', 'worker']);
+  } finally {
+    delete process.env.TVMM_ROOT;
+    rmSync(root, { recursive: true });
+  }
 });
 
 test('a quote in a description does not break the scripts', () => {

@@ -12,6 +12,8 @@ export interface CompletionNode {
   /** Names from the program down, e.g. `['image', 'build']`; empty for the program. */
   readonly path: readonly string[];
   readonly summary: string;
+  /** Its arguments are containers' names. */
+  readonly containers: boolean;
   readonly options: readonly CompletionOption[];
   readonly commands: readonly CompletionNode[];
 }
@@ -39,6 +41,7 @@ export function completionTree(command: Command, path: readonly string[] = []): 
   return {
     path,
     summary: help.subcommandDescription(command),
+    containers: command.registeredArguments.some((argument) => argument.name() === 'container'),
     options,
     commands: help
       .visibleCommands(command)
@@ -64,6 +67,12 @@ function quote(text: string): string {
 
 const namesOf = (node: CompletionNode) => node.commands.map(({ path }) => path.at(-1) ?? '');
 
+/** Prints the names that the engine keeps, one file each: quicker than asking it. */
+const CONTAINER_NAMES = `ls "\${TVMM_ROOT:-/var/lib/tvmm}/engine/names" "\${XDG_DATA_HOME:-$HOME/.local/share}/tvmm/engine/names" 2>/dev/null | grep -v /`;
+
+const FISH_CONTAINER_NAMES =
+  '(command ls (set -q TVMM_ROOT; and echo $TVMM_ROOT; or echo /var/lib/tvmm)/engine/names 2>/dev/null)';
+
 /** A bash function that walks the words to find the command, then offers its options, subcommands or files. */
 export function bashCompletion(root: CompletionNode): string {
   const nodes = flatten(root);
@@ -87,6 +96,7 @@ export function bashCompletion(root: CompletionNode): string {
       ];
     }),
   );
+  const containers = nodes.filter((node) => node.containers).map(({ path }) => quote(path.join(' ')));
   const words = nodes.map((node) => {
     const all = [...namesOf(node), ...node.options.flatMap(({ names }) => names)];
     return `    ${quote(node.path.join(' '))}) words=${quote(all.join(' '))} ;;`;
@@ -112,7 +122,11 @@ ${words.join('\n')}
   else
     local plain='' word
     for word in $words; do [[ $word == -* ]] || plain+=" $word"; done
-    if [[ -n $plain ]]; then COMPREPLY=($(compgen -W "$plain" -- "$current")); else compopt -o default; fi
+    if [[ -n $plain ]]; then COMPREPLY=($(compgen -W "$plain" -- "$current")); return; fi
+    case $at in
+    ${containers.length === 0 ? "' '" : containers.join('|')}) COMPREPLY=($(compgen -W "$(${CONTAINER_NAMES})" -- "$current")) ;;
+    *) compopt -o default ;;
+    esac
   fi
 }
 complete -F _tvmm tvmm
@@ -139,6 +153,7 @@ export function fishCompletion(root: CompletionNode): string {
     const condition = onlyHere === '' ? '' : ` -n ${quote(onlyHere)}`;
     for (const child of node.commands)
       lines.push(`complete -c tvmm${condition} -a ${child.path.at(-1)} -d ${quote(child.summary)}`);
+    if (node.containers) lines.push(`complete -c tvmm${condition} -a '${FISH_CONTAINER_NAMES}'`);
     for (const { names, summary, value } of node.options) {
       const flags = names.map((name) =>
         name.startsWith('--') ? `-l ${name.slice(2)}` : `-s ${name.slice(1)}`,

@@ -38,4 +38,6 @@ async function main(args: readonly string[]): Promise<void> {
 }
 
 // Failures are reported where the commands run; this promise does not reject.
-void main(process.argv.slice(2));
+const words = process.argv.slice(2);
+// `tvmm help run` is `tvmm run --help`.
+void main(words[0] === 'help' ? [...words.slice(1), '--help'] : words);

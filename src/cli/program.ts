@@ -33,6 +33,7 @@ export function createProgram(version: string, state: GlobalState): Command {
     .description('A KVM virtual machine monitor and a container engine in TypeScript.')
     .version(version, '-V, --version', 'print the version')
     .helpOption('-h, --help', 'show this help')
+    .helpCommand(false)
     .usage('[options] COMMAND …')
     .exitOverride()
     .enablePositionalOptions()
@@ -61,18 +62,20 @@ function globalOptions(): Option[] {
 export async function addCommand(program: Command, entry: CommandEntry): Promise<void> {
   const before = new Set(program.commands);
   (await entry.load()).register(program);
-  const withGlobals = (command: Command): void => {
+  const withGlobals = (command: Command, path: string): void => {
+    command.showHelpAfterError(`Run ${path} --help for what it takes.`);
     for (const option of globalOptions()) {
       if (command.options.every(({ long }) => long !== option.long)) command.addOption(option.hideHelp());
     }
-    for (const child of command.commands) withGlobals(child);
+    for (const child of command.commands) withGlobals(child, `${path} ${child.name()}`);
   };
-  for (const command of program.commands) if (!before.has(command)) withGlobals(command);
+  for (const command of program.commands)
+    if (!before.has(command)) withGlobals(command, `${program.name()} ${command.name()}`);
 }
 
 /** Adds the commands' names and summaries: enough for the help and for suggestions. */
 export function addStubs(program: Command, commands: readonly CommandEntry[]): void {
-  for (const { name, summary } of commands) {
-    program.command(name).description(summary).usage('[options]').allowUnknownOption();
+  for (const { name, summary, group } of commands) {
+    program.command(name).description(summary).helpGroup(group).usage('[options]').allowUnknownOption();
   }
 }

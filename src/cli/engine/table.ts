@@ -1,7 +1,7 @@
 /** The container commands for the command table: loaded one by one, like all others. */
 import type { CommandEntry } from '../commands.js';
 
-export const ENGINE_COMMANDS: readonly CommandEntry[] = [
+export const ENGINE_COMMANDS: readonly Omit<CommandEntry, 'group'>[] = [
   { name: 'run', summary: 'create a container and start it', load: () => import('./run.js') },
   { name: 'create', summary: 'create a container without starting it', load: () => import('./create.js') },
   { name: 'start', summary: 'start containers', load: () => import('./start.js') },

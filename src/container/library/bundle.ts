@@ -1,12 +1,10 @@
 /** OCI bundles without running them: their launch plan, to be looked at, compared or taught from, and how strong their walls are. */
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { assess } from '../assess/assess.js';
 import { readAssessFacts } from '../assess/facts.js';
 import type { Assessment } from '../assess/types.js';
 import type { Plan } from '../plan/plan.js';
+import { readSpec } from '../runtime/bundle.js';
 import { previewPlan } from '../runtime/preview.js';
-import { parseSpec } from '../spec/parse.js';
 
 export interface PlanOptions {
   /** The id that the container would have. */
@@ -33,7 +31,7 @@ export function planBundle(folder: string, options: PlanOptions = {}): Plan {
   return previewPlan(environment, id, folder);
 }
 
-/** @param folder with a config.json @throws SpecError, and node:fs's errors */
+/** @param folder with a config.json @throws BundleError, SpecError */
 export function assessBundle(folder: string): Assessment {
-  return assess(parseSpec(readFileSync(join(folder, 'config.json'), 'utf8')), readAssessFacts());
+  return assess(readSpec(folder).spec, readAssessFacts());
 }

@@ -1,6 +1,7 @@
 /** A bundle (bundle.md): a folder with config.json and, usually, the root file system. */
 import { readFileSync, realpathSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { SpecError } from '../spec/errors.js';
 import { parseSpec } from '../spec/parse.js';
 import type { OciSpec } from '../spec/types.js';
 import { BundleError, errnoOf } from './errors.js';
@@ -18,7 +19,13 @@ export interface Bundle {
 /** @param folder absolute or relative to the working directory @throws BundleError, SpecError */
 export function readBundle(folder: string): Bundle {
   const path = resolve(folder);
-  const file = join(path, 'config.json');
+  const { text, spec } = readSpec(path);
+  return { path, text, spec, rootfs: findRoot(resolve(path, spec.root.path)) };
+}
+
+/** The configuration of a bundle, whether or not its root is there. @throws BundleError, SpecError */
+export function readSpec(folder: string): Pick<Bundle, 'text' | 'spec'> {
+  const file = join(resolve(folder), 'config.json');
   let text: string;
   try {
     text = readFileSync(file, 'utf8');
@@ -29,8 +36,12 @@ export function readBundle(folder: string): Bundle {
       { hint: 'A bundle is a folder with a config.json; tvmm-oci spec writes one to start from.', cause },
     );
   }
-  const spec = parsed(text);
-  return { path, text, spec, rootfs: findRoot(resolve(path, spec.root.path)) };
+  try {
+    return { text, spec: parsed(text) };
+  } catch (error) {
+    if (!(error instanceof SpecError)) throw error;
+    throw new SpecError(error.problems, error.cause, file);
+  }
 }
 
 /** The last one: many containers may be made of one bundle, one after the other. */

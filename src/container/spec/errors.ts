@@ -11,8 +11,9 @@ export interface SpecProblem {
 export class SpecError extends TvmmError {
   readonly problems: readonly SpecProblem[];
 
-  constructor(problems: readonly SpecProblem[], cause?: unknown) {
-    super(tell(problems), { code: 'SPEC_INVALID', cause });
+  /** @param file that the document stands in, for the message */
+  constructor(problems: readonly SpecProblem[], cause?: unknown, file?: string) {
+    super(`${file === undefined ? '' : `${file}: `}${tell(problems)}`, { code: 'SPEC_INVALID', cause });
     this.problems = problems;
   }
 }

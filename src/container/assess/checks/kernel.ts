@@ -88,7 +88,7 @@ export const KERNEL_CHECKS: readonly Check[] = [
     severity: 'high',
     title: 'no filter of system calls',
     why: 'All of the kernel can be called, the parts with the holes of tomorrow included.',
-    recommendation: "use the engine's default profile",
+    recommendation: "set linux.seccomp to an allow-list: tvmm run's default profile is one",
     found: (subject) => seccompKind(subject) === 'none',
   },
   {

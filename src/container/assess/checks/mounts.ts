@@ -140,7 +140,14 @@ export const MOUNT_CHECKS: readonly Check[] = [
     recommendation: 'use rro, which Linux has since 5.12',
     found: ({ hostMounts }) =>
       hostMounts
-        .filter((mount) => mount.recursive && !mount.writable && !mount.options.includes('rro'))
+        // Nothing can be mounted below a socket.
+        .filter(
+          (mount) =>
+            mount.recursive &&
+            !mount.writable &&
+            !mount.options.includes('rro') &&
+            !mount.source.endsWith('.sock'),
+        )
         .map((mount) => mount.source),
   },
   {
