@@ -54,10 +54,13 @@ const SCRIPTS = {
   'boot-main': 'src/cli/boot-main.ts',
   oci: 'src/cli/oci-bin.ts',
   'oci-main': 'src/cli/oci.ts',
+  'rootless-main': 'src/cli/rootless-main.ts',
   'vcpu-thread': 'src/vmm/vcpu-thread.ts',
   'io-thread': 'src/vmm/io-thread.ts',
   thread: 'src/vmm/thread-main.ts',
 };
+/** Scripts that come out of V8's code cache, which cannot import(), and open koffi by its path. */
+const CACHED = ['oci-main', 'rootless-main'];
 const only = process.argv.includes('--only')
   ? process.argv[process.argv.indexOf('--only') + 1]?.split(',')
   : undefined;
@@ -175,12 +178,12 @@ async function bundlePrograms() {
   };
   await build({
     ...script,
-    entryPoints: Object.fromEntries(entries.filter(([name]) => name !== 'oci-main')),
+    entryPoints: Object.fromEntries(entries.filter(([name]) => !CACHED.includes(name))),
   });
   // A script that comes out of V8's code cache cannot import(): this one needs nothing but what require() gives.
   await build({
     ...script,
-    entryPoints: Object.fromEntries(entries.filter(([name]) => name === 'oci-main')),
+    entryPoints: Object.fromEntries(entries.filter(([name]) => CACHED.includes(name))),
     external: ['pino'],
     plugins: [lazyChildProcess, directKoffi],
     supported: { 'dynamic-import': false },

@@ -11,6 +11,8 @@ import { startThread } from '../vmm/start-thread.js';
 import type * as BootMain from './boot-main.js';
 import { commandName } from './command-name.js';
 import { startOci } from './oci-start.js';
+import { needsNamespaces } from './rootless.js';
+import type * as RootlessMain from './rootless-main.js';
 
 /** Whether a machine of this process is likely: a guess that only costs a thread when it is wrong. */
 function startsMachine(args: readonly string[]): boolean {
@@ -31,6 +33,10 @@ async function main(args: readonly string[]): Promise<void> {
     await runBoot(args, spare);
   } else if (name === 'oci') {
     await startOci(dirname(fileURLToPath(import.meta.url)), args.slice(args.indexOf('oci') + 1));
+  } else if (needsNamespaces(name, args)) {
+    const folder = dirname(fileURLToPath(import.meta.url));
+    const { becomeRoot } = loadBundle(join(folder, 'rootless-main.cjs')) as typeof RootlessMain;
+    process.exitCode = await becomeRoot();
   } else {
     const { runCommands } = await import('./commands-main.js');
     await runCommands(args, name);

@@ -63,7 +63,7 @@ export const SHOW = {
   },
 
   async ps(call) {
-    const pids = call.runtime.pids(call.id);
+    const pids = await call.runtime.pids(call.id);
     if (format(call) === 'json') return call.surroundings.print(`${JSON.stringify(pids)}\n`);
     const { spawnSync } = await import('node:child_process');
     const options = call.args.length > 1 ? call.args.slice(1) : ['-ef'];

@@ -20,6 +20,8 @@ import { containerArguments, NO_IMAGE } from './options/process.js';
 import { collectNetworksIfNeeded } from './prune.js';
 import { type ContainerRecord, newRecord } from './record.js';
 import { parseRestartPolicy } from './restart.js';
+import { noteMissing, rootlessFacts } from './rootless.js';
+import { USER_NETWORK_HINT } from './user-tools.js';
 import { anonymousName, makeVolumes, removeAnonymous } from './volumes/volumes.js';
 import { withVolumesFrom } from './volumes/volumes-from.js';
 
@@ -76,10 +78,15 @@ export async function createContainer(
   const draft: ContainerRecord = { ...planned, volumes };
   const facts = specFacts(context, draft, defaults, rootPath, nobody);
   const { mode } = networkOf(options, facts);
-  if (parsePortSpecs(options.publish).length > 0 && mode.kind !== 'networks')
-    throw new OptionError('--publish', `needs a network of the container's own, not --network ${mode.kind}`);
+  if (parsePortSpecs(options.publish).length > 0 && mode.kind !== 'networks' && mode.kind !== 'user')
+    throw new OptionError(
+      '--publish',
+      `needs a network of the container's own, not --network ${mode.kind}`,
+      facts.rootless === undefined ? undefined : USER_NETWORK_HINT,
+    );
   compileSpec(options, facts);
 
+  noteMissing(context.paths.run, request.report);
   clearOrphans(context);
   await collectNetworksIfNeeded(context);
   let record = draft;
@@ -135,7 +142,12 @@ async function findImage(
 /** A range that no other container has; the caller keeps others from choosing one. */
 function idRange(context: EngineContext, draft: ContainerRecord): Pick<ContainerRecord, 'firstId'> {
   if (draft.firstId === undefined) return {};
-  return { firstId: chooseIdRange(context.store.all().flatMap(({ firstId }) => firstId ?? [])) };
+  return {
+    firstId: chooseIdRange(
+      context.store.all().flatMap(({ firstId }) => firstId ?? []),
+      rootlessFacts()?.ids,
+    ),
+  };
 }
 
 /** Folders that killed commands left. */

@@ -51,7 +51,8 @@ export function fillEtcFiles(
   };
   const resolver = resolvConf(hostResolver(hostFile), network.dns, given, mode.kind !== 'host');
   // Without a network nothing answers, so that nobody needs to hear that nothing can be reached.
-  if (mode.kind === 'networks') for (const warning of resolver.warnings) context.warn(warning);
+  if (mode.kind === 'networks' || mode.kind === 'user')
+    for (const warning of resolver.warnings) context.warn(warning);
   writeFileSync(join(folder, 'hosts'), hosts);
   writeFileSync(join(folder, 'resolv.conf'), resolver.content);
   writeFileSync(join(folder, 'hostname'), hostnameFile(hostname));

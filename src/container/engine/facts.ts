@@ -18,6 +18,7 @@ import type { ImageDefaults } from './options/process.js';
 import { parseSecurityOptions } from './options/security.js';
 import { isAlive } from './process.js';
 import type { ContainerRecord } from './record.js';
+import { rootlessFacts } from './rootless.js';
 import { hostFile } from './store.js';
 import { VolumeStore } from './volumes/volume-store.js';
 
@@ -128,6 +129,7 @@ export function specFacts(
     },
     initPath: initFile(context.store.folder(record.id)),
     firstId: record.firstId,
+    rootless: rootlessFacts(),
     seccompProfile: userProfile(record.options),
     volumes: record.volumes,
     volumeData: (name) => volumes.data(name),

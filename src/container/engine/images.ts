@@ -5,6 +5,7 @@ import type { EngineImage, EngineImages } from './context.js';
 import { OptionError } from './errors.js';
 import { idMappings } from './options/namespaces.js';
 import type { ContainerRecord } from './record.js';
+import { rootlessFacts } from './rootless.js';
 import { readBelow, resolveUser } from './users.js';
 
 /** Loaded at first use: a container from a plain directory needs none of it. */
@@ -78,6 +79,8 @@ export function engineImages(root: string): EngineImages {
       }));
       await prepareRootfs(store, await store.find(image.id).catch(() => store.find(image.name)), record.id, {
         ...(record.firstId === undefined ? {} : { owners: { uid: ranges, gid: ranges } }),
+        // The disk's file system is not the user namespace's, so that it can be mounted there as it is and not id-mapped.
+        ...(record.firstId === undefined || rootlessFacts() === undefined ? {} : { kind: 'copy' }),
       });
     },
 

@@ -10,6 +10,7 @@ import { cgroupOf } from '../runtime/status.js';
 import type { EngineContext, EngineRuntime } from './context.js';
 import { engineImages } from './images.js';
 import { type EnginePaths, enginePaths } from './paths.js';
+import { rootlessFacts } from './rootless.js';
 import { ContainerStore } from './store.js';
 
 export interface OpenOptions {
@@ -66,7 +67,7 @@ export function openEngine({ root, run, warn = () => {} }: OpenOptions = {}): En
   const runtime = new Runtime({
     root: paths.runtime,
     cgroupManager: 'cgroupfs',
-    rootless: false,
+    rootless: rootlessFacts() !== undefined,
     log: { debug: () => {}, warn },
   });
   const store = new ContainerStore(paths);

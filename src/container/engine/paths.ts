@@ -20,6 +20,8 @@ export interface EnginePaths {
   readonly volumes: string;
   /** The OCI runtime's state folder. */
   readonly runtime: string;
+  /** What runs for containers that have a network without root. */
+  readonly userNetworks: string;
 }
 
 /** @param root default: TVMM_ROOT, else /var/lib/tvmm. @param run default: TVMM_RUN, else /run/tvmm */
@@ -36,5 +38,6 @@ export function enginePaths(
     locks: join(root, 'engine', 'locks'),
     volumes: join(root, 'volumes'),
     runtime: join(run, 'engine'),
+    userNetworks: join(run, 'user-networks'),
   };
 }

@@ -3,7 +3,7 @@
  * was killed gets another, what a killed start has left is cleared away. Every command does this first, so that nothing depends on
  * anybody having survived. The caller holds the container's lock.
  */
-import { rmSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { EngineContext } from './context.js';
@@ -12,6 +12,8 @@ import { minderOptions } from './log-options.js';
 import { adopt, CONSOLE_SOCKET, type ExitRecord, MINDER_SOCKET, MinderClient, readExit } from './minder.js';
 import { identify, isAlive } from './process.js';
 import type { ContainerRecord } from './record.js';
+import { rootlessFacts } from './rootless.js';
+import { userNetworkFile } from './user-tools.js';
 
 /** The minder drains pipes and syncs a file between init's end and its record. */
 const EXIT_RECORD_MS = 6000;
@@ -55,12 +57,19 @@ export async function takeDown(context: EngineContext, record: ContainerRecord):
     }
   };
   await attempt(() => context.runtime.remove(record.id));
-  if (usesNetworks(record)) await attempt(async () => (await context.networks()).tearDown(record.id));
+  if (rootlessFacts() !== undefined) await attempt(() => endUserNetwork(context, record.id));
+  else if (usesNetworks(record)) await attempt(async () => (await context.networks()).tearDown(record.id));
   await attempt(() => context.images.unmount(record));
   const folder = context.store.folder(record.id);
   for (const name of [MINDER_SOCKET, CONSOLE_SOCKET, 'stdout', 'stderr', 'config.json'])
     rmSync(join(folder, name), { force: true });
   if (failures.length > 0) throw failures[0];
+}
+
+async function endUserNetwork({ paths }: EngineContext, id: string): Promise<void> {
+  if (!existsSync(userNetworkFile(paths.userNetworks, id))) return;
+  const { stopUserNetwork } = await import('./user-network.js');
+  await stopUserNetwork(paths.userNetworks, id);
 }
 
 /** Containers without a network namespace of their own have nothing that could be taken down. */

@@ -6,7 +6,9 @@ import { closeSync, constants, openSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { TvmmError } from '../../sys/errors.js';
 import { LaunchError } from '../launch/errors.js';
-import { parsePortSpecs } from '../network/ports.js';
+import type { NetworkMode } from '../network/mode.js';
+import type { NetworkResult } from '../network/networks.js';
+import { type PortMapping, parsePortSpecs } from '../network/ports.js';
 import type { EngineContext } from './context.js';
 import { defaultUser } from './default-user.js';
 import { ContainerStateError, StartError } from './errors.js';
@@ -22,6 +24,7 @@ import { compileSpec, networkOf } from './options/compile.js';
 import { containerWorkdir, NO_IMAGE } from './options/process.js';
 import { identify } from './process.js';
 import type { ContainerRecord } from './record.js';
+import { rootlessFacts } from './rootless.js';
 import { settle, takeDown, withoutRun } from './settle.js';
 import { specText } from './spec-text.js';
 import { prepareVolumes } from './volumes/copy-up.js';
@@ -109,15 +112,7 @@ async function launch(
 
   const { mode } = networkOf(record.options, facts);
   const ports = parsePortSpecs(record.options.publish);
-  const ownNetwork = record.options.pod === undefined && (mode.kind === 'networks' || mode.kind === 'none');
-  const network = ownNetwork
-    ? await (await context.networks()).setUp({
-        containerId: id,
-        netns: `/proc/${pid}/ns/net`,
-        mode,
-        ports,
-      })
-    : { interfaces: [], ports: [], dns: [] };
+  const network = await connect(context, record, pid, mode, ports);
   fillEtcFiles(context, record, mode, network);
   await onCreated?.(minder);
   await context.runtime.start(id);
@@ -133,6 +128,27 @@ async function launch(
   context.store.write(running);
   note(context.paths, 'start', running);
   return running;
+}
+
+/** The network of a container that has one of its own. */
+async function connect(
+  context: EngineContext,
+  { id, options }: ContainerRecord,
+  pid: number,
+  mode: NetworkMode,
+  ports: readonly PortMapping[],
+): Promise<Pick<NetworkResult, 'interfaces' | 'ports' | 'dns'>> {
+  if (options.pod !== undefined || !['networks', 'none', 'user'].includes(mode.kind))
+    return { interfaces: [], ports: [], dns: [] };
+  const rootless = rootlessFacts();
+  if (rootless !== undefined) {
+    const tool = rootless.networks.find(({ kind }) => mode.kind === 'user' && kind === mode.tool);
+    // lo is up by the plan.
+    if (tool === undefined) return { interfaces: [], ports: [], dns: [] };
+    const { startUserNetwork } = await import('./user-network.js');
+    return startUserNetwork({ tool, containerId: id, pid, ports, folder: context.paths.userNetworks });
+  }
+  return (await context.networks()).setUp({ containerId: id, netns: `/proc/${pid}/ns/net`, mode, ports });
 }
 
 /** The OCI create, with the launcher under a minder. */

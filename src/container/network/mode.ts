@@ -1,5 +1,5 @@
 /**
- * `--network`: none, host, container:ID, ns:PATH, or one or more networks with what the container asks of each
+ * `--network`: none, host, container:ID, ns:PATH, pasta, slirp4netns, or one or more networks with what the container asks of each
  * (`NAME[:ip=…,mac=…,alias=…,interface=…]`). As data for the engine, with the namespace that follows from it. Pure.
  */
 import { isCniName, isInterfaceName } from './cni-config.js';
@@ -8,6 +8,10 @@ import { formatCidr, formatIp, parseCidr, parseIp } from './ip.js';
 
 /** The network that tvmm brings. */
 export const DEFAULT_NETWORK = 'tvmm';
+
+/** Programs that give a container a network without root. */
+export const USER_NETWORKS = ['pasta', 'slirp4netns'] as const;
+export type UserNetwork = (typeof USER_NETWORKS)[number];
 
 /** A network that a container joins. */
 export interface NetworkRequest {
@@ -23,6 +27,7 @@ export type NetworkMode =
   | { readonly kind: 'host' }
   | { readonly kind: 'container'; readonly id: string }
   | { readonly kind: 'path'; readonly path: string }
+  | { readonly kind: 'user'; readonly tool: UserNetwork }
   | { readonly kind: 'networks'; readonly networks: readonly NetworkRequest[] };
 
 /** The network namespace of a container, as an entry of linux.namespaces; undefined: the caller's own. */
@@ -92,6 +97,8 @@ function parseRequest(value: string, index: number): NetworkRequest {
 function parseAlone(value: string): NetworkMode | undefined {
   if (value === 'none') return { kind: 'none' };
   if (value === 'host') return { kind: 'host' };
+  const tool = USER_NETWORKS.find((one) => one === value);
+  if (tool !== undefined) return { kind: 'user', tool };
   if (value.startsWith('container:')) {
     const id = value.slice('container:'.length);
     if (!isCniName(id)) throw refuse(value, `"${id}" is no container`);

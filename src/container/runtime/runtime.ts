@@ -159,10 +159,14 @@ export class Runtime {
     return containerSpec(this.#open(id).folder);
   }
 
-  /** Ids of the container's processes. @throws ContainerStatusError without a cgroup */
-  pids(id: string): number[] {
+  /** Ids of the container's processes. @throws ContainerStatusError with neither a cgroup nor a pid namespace of its own */
+  async pids(id: string): Promise<number[]> {
     const { record } = this.#open(id);
     const cgroup = cgroupOf(record);
+    if (cgroup === undefined && record.ownPidNamespace && record.init !== undefined) {
+      const { pidsInNamespaceOf } = await import('./namespace-pids.js');
+      return pidsInNamespaceOf(record.init.pid);
+    }
     if (cgroup === undefined)
       throw new ContainerStatusError(`container ${id} has no cgroup, so its processes are not known`);
     return cgroup.pids().sort((a, b) => a - b);
@@ -218,7 +222,10 @@ export class Runtime {
 
 function requireCgroup(record: ContainerRecord) {
   const cgroup = cgroupOf(record);
-  if (cgroup === undefined) throw new ContainerStatusError(`container ${record.id} has no cgroup`);
+  if (cgroup === undefined)
+    throw new ContainerStatusError(`container ${record.id} has no cgroup`, {
+      hint: 'Without root a container has one only where a cgroup is delegated to the user.',
+    });
   return cgroup;
 }
 

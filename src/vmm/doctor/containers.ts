@@ -16,6 +16,8 @@ const V1_CONTROLLERS = ['cpu', 'cpuset', 'memory', 'devices', 'freezer', 'blkio'
 const V2_CONTROLLERS = ['cpu', 'cpuset', 'memory', 'io', 'pids'];
 const NAMESPACES = ['cgroup', 'ipc', 'mnt', 'net', 'pid', 'user', 'uts'];
 const SECCOMP_ACTIONS = ['kill_process', 'errno', 'allow', 'user_notif', 'log'];
+/** The first version that mounts overlayfs in user namespaces. */
+const OVERLAY_USERNS = [5, 11] as const;
 const MIN_OPEN_FILES = 4096;
 
 export function cgroupMounts(mountinfo: string): CgroupMounts {
@@ -145,6 +147,41 @@ export const containerChecks: readonly Check[] = [
       const lacking = SECCOMP_ACTIONS.filter((name) => !actions.includes(name));
       if (lacking.length === 0) return ok(actions.join(', '));
       return degraded(`without the actions ${lacking.join(', ')}`, 'a newer kernel has them (5.0 and later)');
+    },
+  },
+  {
+    id: 'network.user',
+    title: 'networks without root',
+    look(host) {
+      const tool = ['pasta', 'slirp4netns'].find((name) => host.tool(name) !== undefined);
+      if (tool === undefined)
+        return host.isRoot
+          ? ok('neither pasta nor slirp4netns is installed; root needs none')
+          : missing(
+              'neither pasta nor slirp4netns is installed: containers of users have no network but none and host',
+              'apt-get install passt, as root',
+            );
+      const device = '/dev/net/tun';
+      const why = host.exists(device) ? host.openError(device) : 'ENOENT';
+      if (why === undefined) return ok(`by ${tool}`);
+      return degraded(
+        `${tool} is there, but ${device} cannot be opened (${why})`,
+        `modprobe tun; chmod 666 ${device}, as root`,
+      );
+    },
+  },
+  {
+    id: 'overlay.user',
+    title: 'overlays without root',
+    look(host) {
+      const release = host.text('/proc/sys/kernel/osrelease') ?? '';
+      const [major = 0, minor = 0] = release.split('.').map((part) => Number.parseInt(part, 10));
+      const isNew = major > OVERLAY_USERNS[0] || (major === OVERLAY_USERNS[0] && minor >= OVERLAY_USERNS[1]);
+      if (isNew) return ok(`Linux ${release} mounts them in user namespaces`);
+      return degraded(
+        `Linux ${release} lets only root mount them: users' containers get copies of their images`,
+        'Linux 5.11 and later can',
+      );
     },
   },
   {

@@ -152,6 +152,27 @@ test.each([
   expect((await look('namespaces.unprivileged', hostWith({ [path]: text }))).status).toBe(status);
 });
 
+test.each([
+  [{}, 1000, 'missing', 'no network but none and host'],
+  [{}, 0, 'ok', 'root needs none'],
+  [{ '/usr/bin/slirp4netns': '' }, 1000, 'degraded', '/dev/net/tun cannot be opened (ENOENT)'],
+  [{ '/usr/bin/slirp4netns': '', '/dev/net/tun': '' }, 1000, 'ok', 'by slirp4netns'],
+  [{ '/usr/bin/pasta': '', '/usr/bin/slirp4netns': '', '/dev/net/tun': '' }, 1000, 'ok', 'by pasta'],
+] as const)('networks of users, with %j and uid %i, are %s', async (files, uid, status, words) => {
+  const result = await look('network.user', hostWith(files, uid));
+  expect(result).toMatchObject({ status, detail: expect.stringContaining(words) });
+});
+
+test.each([
+  ['5.10.0-28-amd64', 'degraded'],
+  ['5.11.0', 'ok'],
+  ['4.19.0', 'degraded'],
+  ['6.1.0-18-amd64', 'ok'],
+])('Linux %s: overlays of users are %s', async (release, status) => {
+  const host = hostWith({ '/proc/sys/kernel/osrelease': `${release}\n` });
+  expect((await look('overlay.user', host)).status).toBe(status);
+});
+
 test('a tool that is missing is named with its package', async () => {
   const result = await look('lab.tools', hostWith({ '/usr/bin/setpriv': '' }));
   expect(result).toMatchObject({ status: 'missing', detail: expect.stringContaining('qemu-system-x86_64') });

@@ -3,7 +3,7 @@
  * default seccomp profile, few capabilities, no new privileges, masked paths, a limit of processes; each is opened by an option of its own.
  */
 
-import { type NetworkMode, type NetworkNamespace, parseNetworkMode } from '../../network/mode.js';
+import type { NetworkMode, NetworkNamespace } from '../../network/mode.js';
 import { defaultProfile } from '../../seccomp/default-profile.js';
 import type { OciSeccomp } from '../../seccomp/profile.js';
 import { OCI_VERSION, type OciMount, type OciSpec } from '../../spec/types.js';
@@ -20,7 +20,8 @@ import {
 } from './namespaces.js';
 import type { ContainerOptions } from './options.js';
 import { containerArguments, containerEnvironment, containerWorkdir, type ImageDefaults } from './process.js';
-import { containerResources, parseUlimits } from './resources.js';
+import { parseUlimits } from './resources.js';
+import { modeOf, placeOf, type RootlessLimits } from './rootless.js';
 import { parseSecurityOptions } from './security.js';
 
 /** As the root file system's passwd and group files say. */
@@ -46,12 +47,16 @@ export interface SpecFacts extends MountFacts, DeviceFacts, NamespaceFacts {
   readonly initPath: string;
   /** First id of the range for `--userns private`. */
   readonly firstId: number | undefined;
+  /** What an engine without root lacks; undefined with root. */
+  readonly rootless?: RootlessLimits | undefined;
   /** The profile of `--security-opt seccomp=FILE`. */
   readonly seccompProfile: OciSeccomp | undefined;
 }
 
 /** Where the little init is bound: in /dev, which is a tmpfs, so that no image is written to. */
 export const INIT_IN_CONTAINER = '/dev/tvmm-init';
+/** Of terminals, in every distribution. */
+const TTY_GROUP = 5;
 const DEFAULT_SHM = 64 * 2 ** 20;
 
 const MASKED_PATHS = [
@@ -71,11 +76,15 @@ const MASKED_PATHS = [
 const READONLY_PATHS = ['/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys', '/proc/sysrq-trigger'];
 
 /** Every container has these, unless something of the user's stands in their place. */
-function systemMounts(options: ContainerOptions, ownNetwork: boolean): readonly OciMount[] {
+function systemMounts(
+  options: ContainerOptions,
+  ownNetwork: boolean,
+  rootless: RootlessLimits | undefined,
+): readonly OciMount[] {
   const access = options.privileged ? 'rw' : 'ro';
   const sysfs: OciMount =
     // sysfs shows a network namespace: the host's cannot be mounted from within a user namespace, only bound.
-    isPrivateUserns(options.userns) && !ownNetwork
+    (isPrivateUserns(options.userns) || rootless !== undefined) && !ownNetwork
       ? {
           destination: '/sys',
           type: 'bind',
@@ -100,7 +109,10 @@ function systemMounts(options: ContainerOptions, ownNetwork: boolean): readonly 
       destination: '/dev/pts',
       type: 'devpts',
       source: 'devpts',
-      options: ['nosuid', 'noexec', 'newinstance', 'ptmxmode=0666', 'mode=0620', 'gid=5'],
+      options: [
+        ...['nosuid', 'noexec', 'newinstance', 'ptmxmode=0666', 'mode=0620'],
+        ...(rootless === undefined || rootless.ids > TTY_GROUP ? [`gid=${TTY_GROUP}`] : []),
+      ],
     },
     {
       destination: '/dev/shm',
@@ -161,27 +173,12 @@ function parseUmask(text: string): number {
   throw new OptionError('--umask', `${JSON.stringify(text)} is no umask such as 0022`);
 }
 
-/** `--cgroup-parent`: a folder below which the container's cgroup is made, and which stays. */
-function cgroupPath(parent: string | undefined, id: string): string {
-  if (parent === undefined) return `/tvmm-${id}`;
-  const parts = parent.split('/').filter((part) => part !== '' && part !== '.');
-  if (parts.length === 0 || parts.includes('..') || parent.includes('\0'))
-    throw new OptionError('--cgroup-parent', `${JSON.stringify(parent)} is no path of a cgroup`);
-  if (parts.at(-1)?.endsWith('.slice') === true)
-    throw new OptionError(
-      '--cgroup-parent',
-      'slices belong to systemd, whose cgroups this engine leaves alone',
-      'name another cgroup, for instance --cgroup-parent /tenants',
-    );
-  return `/${parts.join('/')}/tvmm-${id}`;
-}
-
 /** `--network` as an entry of linux.namespaces. */
 export function networkOf(
   options: ContainerOptions,
-  facts: NamespaceFacts,
+  facts: NamespaceFacts & Pick<SpecFacts, 'rootless'>,
 ): { mode: NetworkMode; namespace: NetworkNamespace } {
-  const mode = parseNetworkMode(options.network);
+  const mode = modeOf(options, facts.rootless);
   if (options.pod !== undefined) {
     if (options.network.length > 0 || options.publish.length > 0)
       throw new OptionError(
@@ -229,7 +226,7 @@ export function compileSpec(options: ContainerOptions, facts: SpecFacts): OciSpe
   const taken = new Set(own.map(({ destination }) => destination));
   const mounts = [
     ...[
-      ...systemMounts(options, namespace !== undefined || options.pod !== undefined),
+      ...systemMounts(options, namespace !== undefined || options.pod !== undefined, facts.rootless),
       ...engineMounts(options, facts),
     ].filter(({ destination }) => !taken.has(destination)),
     ...own,
@@ -283,9 +280,7 @@ export function compileSpec(options: ContainerOptions, facts: SpecFacts): OciSpe
       namespaces: containerNamespaces(options, namespace, facts),
       ...(mappings === undefined ? {} : { uidMappings: mappings, gidMappings: mappings }),
       ...(devices.nodes.length > 0 ? { devices: devices.nodes } : {}),
-      // Without a folder above: the last to leave would have to remove it while the next one moves in.
-      cgroupsPath: cgroupPath(options.cgroupParent, facts.id),
-      resources: containerResources(options, devices.rules, facts),
+      ...placeOf(options, facts, devices.rules),
       ...(Object.keys(sysctl).length > 0 ? { sysctl } : {}),
       ...(seccomp === undefined ? {} : { seccomp }),
       ...(shares ? { rootfsPropagation: 'rslave' } : {}),

@@ -74,9 +74,16 @@ export function isPrivateUserns(value: string | undefined): boolean {
   throw new OptionError('--userns', `${JSON.stringify(value)} is not host or private`);
 }
 
-/** The lowest range of ids that no other container has. @param taken first ids of the others' ranges */
-export function chooseIdRange(taken: readonly number[]): number {
+/**
+ * The lowest range of ids that no other container has.
+ *
+ * @param taken first ids of the others' ranges
+ * @param ids how many ids a rootless engine has, of which 0 is the user
+ * @throws OptionError
+ */
+export function chooseIdRange(taken: readonly number[], ids?: number): number {
   const used = new Set(taken);
+  if (ids !== undefined) return chooseOwnRange(used, ids);
   for (let first = USERNS_FIRST; first < USERNS_LAST; first += USERNS_SIZE)
     if (!used.has(first)) return first;
   throw new OptionError(
@@ -84,6 +91,18 @@ export function chooseIdRange(taken: readonly number[]): number {
     'every range of ids is in use',
     'remove containers that use --userns private',
   );
+}
+
+/** Most users have one range (/etc/subuid): containers then share it, apart from the user's own id. */
+function chooseOwnRange(used: ReadonlySet<number>, ids: number): number {
+  if (ids <= USERNS_SIZE)
+    throw new OptionError(
+      '--userns',
+      `private needs ${USERNS_SIZE} ids besides the user's own, and there are ${ids - 1}`,
+      'give the user more in /etc/subuid and /etc/subgid (usermod --add-subuids)',
+    );
+  for (let first = 1; first + USERNS_SIZE <= ids; first += USERNS_SIZE) if (!used.has(first)) return first;
+  return 1;
 }
 
 export function idMappings(first: number): readonly OciIdMapping[] {
