@@ -59,6 +59,47 @@ test('capabilities, no_new_privs, limits and the OOM score stand in /proc', asyn
   expect(out).toMatch(/Max open files +100 +200 +files +\n100\n$/);
 });
 
+test('scheduling, I/O priority, personality, names and propagation are those of the configuration', async (context) => {
+  needs(context, 'root');
+  const script = [
+    'cat /proc/self/stat',
+    'busybox ionice',
+    'busybox uname -m',
+    'hostname; cat /proc/sys/kernel/domainname',
+    'head -1 /proc/self/mountinfo',
+  ].join('; ');
+  const out = await run(script, (config) => {
+    config.process.scheduler = { policy: 'SCHED_BATCH', nice: 7 };
+    config.process.ioPriority = { class: 'IOPRIO_CLASS_BE', priority: 6 };
+    config.linux.personality = { domain: 'LINUX32' };
+    config.hostname = 'host';
+    config.domainname = 'domain';
+    config.linux.rootfsPropagation = 'shared';
+  });
+  const [stat = '', io, machine, host, domain, root] = out.split('\n');
+  // proc_pid_stat(5): nice is field 19, policy 41; the first of `fields` is field 3.
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  expect({ nice: fields[16], policy: fields[38] }).toEqual({ nice: '7', policy: '3' });
+  expect(io).toBe('best-effort: prio 6');
+  expect(machine).toBe('i686');
+  expect([host, domain]).toEqual(['host', 'domain']);
+  expect(root).toMatch(/ shared:\d+ /);
+});
+
+test('the memory policy is the configuration’s, and execCPUAffinity that of further processes', async (context) => {
+  needs(context, 'root');
+  const bundle = await t.bundle('head -1 /proc/self/numa_maps > /tmp/policy; exec sleep 60', (config) => {
+    config.root.readonly = false;
+    config.linux.memoryPolicy = { mode: 'MPOL_BIND', nodes: '0', flags: ['MPOL_F_STATIC_NODES'] };
+    config.process.execCPUAffinity = { initial: '0', final: '0' };
+  });
+  await t.ok('create', '-b', bundle, 'one');
+  await t.ok('start', 'one');
+  const seen = await t.ok('exec', 'one', 'grep', 'Cpus_allowed_list', '/proc/self/status');
+  expect(seen).toMatch(/:\s+0\n$/);
+  expect(readFileSync(join(bundle, 'rootfs/tmp/policy'), 'utf8')).toContain(' bind=static:0 ');
+});
+
 test('a seccomp profile forbids what it says', async (context) => {
   needs(context, 'root');
   const out = await run(
