@@ -91,6 +91,22 @@ static long clone_process(u64 flags, int cgroup)
 	return pid;
 }
 
+static void die_of_signal(int signal)
+{
+	leave(128 + signal);
+}
+
+/*
+ * The first process of a pid namespace is spared every signal that it has no handler for: a container that was created but not started could be
+ * killed by SIGKILL alone. execve(2) takes the handlers away again.
+ */
+static void hear_signals(void)
+{
+	static const u8 fatal[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+	for (size_t i = 0; i < sizeof fatal; i++)
+		set_handler(fatal[i], (u64)die_of_signal);
+}
+
 static int step_clone(const struct step *step)
 {
 	int pair[2];
@@ -114,6 +130,8 @@ static int step_clone(const struct step *step)
 		self.channels[parent] = pair[1];
 		self.parent = step->args[0] & CLONE_PARENT ? kept : (int)parent;
 		self.child_count = self.blocked = 0;
+		if (step->args[0] & CLONE_NEWPID)
+			hear_signals();
 		set_signal_mask(0);
 		run_program(step->number);
 	}

@@ -116,6 +116,9 @@ static void report_failure(int error, i64 value)
 	failure.value = value;
 	if (self.control >= 0 && !failed(send_message(self.control, &failure)))
 		return;
+	/* An engine that has left has given the launch up: it knows why, and this step did not fail. */
+	if (self.control >= 0 && error == ECONNRESET)
+		return;
 	tell_stderr(error, value);
 	if (self.listener >= 0 && !failed(sys(__NR_dup2, self.listener, 2)))
 		tell_stderr(error, value);

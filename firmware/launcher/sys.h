@@ -192,7 +192,8 @@ struct action {
 
 static inline void set_handler(int signal, u64 handler)
 {
-	struct action action = {handler, 0, 0, 0};
+	/* The kernel starts no handler without a place to return to; ours do not return. */
+	struct action action = {handler, handler > 1 ? 0x04000000 /* SA_RESTORER */ : 0, handler > 1 ? handler : 0, 0};
 	sys(__NR_rt_sigaction, signal, &action, NULL, 8);
 }
 

@@ -15,23 +15,27 @@ function flagLines(flags: readonly Flag[]): string {
 export function programHelp(program: string): string {
   const width = Math.max(...COMMANDS.map(({ name }) => name.length));
   const commands = COMMANDS.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}\n`).join('');
-  return `${program}: Open Container Initiative runtime. The command line is runc's.
+  return `NAME:
+  ${program} - Open Container Initiative runtime; the command line is runc's
 
-Usage: ${program} [global options] COMMAND [options] [arguments...]
+USAGE:
+  ${program} [global options] COMMAND [options] [arguments...]
 
-Commands:
+COMMANDS:
 ${commands}
-Global options:
+GLOBAL OPTIONS:
 ${flagLines(GLOBAL_FLAGS)}
 Exit status: the container's own for run, and for exec without --detach; 1 for a failure, 255 for one of exec.
 `;
 }
 
 export function commandHelp(program: string, command: OciCommand): string {
-  return `${program} ${command.name}: ${command.summary}
+  return `NAME:
+  ${program} ${command.name} - ${command.summary}
 
-Usage: ${program} ${command.name} [options] ${command.usage}
+USAGE:
+  ${program} ${command.name} [options] ${command.usage}
 
-Options:
+OPTIONS:
 ${flagLines(command.flags)}`;
 }

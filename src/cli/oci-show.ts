@@ -52,6 +52,10 @@ export const SHOW = {
   },
 
   list(call) {
+    const { root } = call.runtime.environment;
+    // The default one is missing as long as there was no container.
+    if ((call.global.text('root') ?? '') !== '' && !existsSync(root))
+      throw new UsageError(`open ${root}: no such file or directory`);
     const states = call.runtime.list(({ id, error }) =>
       call.surroundings.tell(
         `load container ${id}: ${error instanceof Error ? error.message : String(error)}\n`,
@@ -107,14 +111,18 @@ export const SHOW = {
 
   async spec({ values }) {
     const { exampleSpec } = await import('../container/runtime/example-spec.js');
+    const { readLayout } = await import('../container/cgroup/layout.js');
     const folder = resolve(values.words('bundle') ?? '.');
     const path = join(folder, 'config.json');
     if (!existsSync(folder)) throw new UsageError(`chdir ${folder}: no such file or directory`);
     if (existsSync(path)) throw new UsageError(`File ${path} exists. Remove it first`);
-    const rootless = values.flag('rootless')
-      ? { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 }
-      : undefined;
-    writeFileSync(path, `${JSON.stringify(exampleSpec(rootless), null, '\t')}\n`, { flag: 'wx' });
+    const spec = exampleSpec({
+      unified: readLayout().version === 'v2',
+      ...(values.flag('rootless')
+        ? { rootless: { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 } }
+        : {}),
+    });
+    writeFileSync(path, `${JSON.stringify(spec, null, '\t')}\n`, { flag: 'wx' });
     return 0;
   },
 } as const satisfies Readonly<Record<string, OciAction>>;

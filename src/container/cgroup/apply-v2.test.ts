@@ -124,7 +124,7 @@ describe('unified', () => {
 
   it('names the controller that is not there', () => {
     expect(() => unified(new FakeFiles(), { 'hugetlb.1GB.max': '0' }, ['cpu'])).toThrow(
-      'cannot set unified hugetlb.1GB.max: there is no hugetlb controller in /fake',
+      'cannot set unified hugetlb.1GB.max: invalid configuration: there is no hugetlb controller in /fake',
     );
   });
 

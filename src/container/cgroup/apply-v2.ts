@@ -141,7 +141,7 @@ export function unified(
     const controller = unifiedController(file);
     if (controller !== 'cgroup' && !available.includes(controller))
       throw new CgroupLimitError(
-        `cannot set unified ${file}: there is no ${controller} controller in ${files.folder}`,
+        `cannot set unified ${file}: invalid configuration: there is no ${controller} controller in ${files.folder}`,
         { controller, file, hint: `cgroup.controllers there has: ${available.join(' ') || 'none'}.` },
       );
     for (const line of text.split('\n').filter((line) => line !== ''))

@@ -190,12 +190,12 @@ export class Cgroup {
     const pids = this.pids();
     if (pids.length > 0)
       throw new CgroupCreateError(
-        `the cgroup ${this.#main} already holds ${pids.length === 1 ? 'process' : 'processes'} ${pids.slice(0, 10).join(', ')}`,
+        `container's cgroup is not empty: ${this.#main} already holds ${pids.length === 1 ? 'process' : 'processes'} ${pids.slice(0, 10).join(', ')}`,
         { hint: 'Another container uses it: give this one a cgroupsPath of its own.' },
       );
     if (this.freezerState() === 'frozen')
       throw new CgroupCreateError(
-        `the cgroup ${this.#freezer()?.folder} is frozen: nothing in it would run`,
+        `container's cgroup unexpectedly frozen: nothing would run in ${this.#freezer()?.folder}`,
         {
           hint: 'Thaw it, or give this container a cgroupsPath of its own.',
         },

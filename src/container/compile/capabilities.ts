@@ -40,9 +40,13 @@ export function grantable(
       tell(`${unknown} is no capability that is known here: ignored`),
     );
     // One line: clients that copy one set into another ask for a dozen that the kernel cannot give.
-    const missing = capabilityNames(set & ~within);
-    if (missing.length > 0)
-      tell(`${missing.join(', ')} cannot be granted in process.capabilities.${name}: ignored`);
+    const missing = capabilityNames(set & ~within).join(', ');
+    if (missing !== '')
+      tell(
+        name === 'ambient'
+          ? `can't raise ambient capability ${missing}: not both permitted and inheritable: ignored`
+          : `${missing} cannot be granted in process.capabilities.${name}: ignored`,
+      );
     return set & within;
   };
   const bounding = take('bounding', bounds);

@@ -23,10 +23,10 @@ export function runHooks(
   environment: readonly string[] = [],
   tell?: Register,
 ): void {
-  for (const hook of hooks ?? []) {
+  for (const [index, hook] of (hooks ?? []).entries()) {
     program.add({
       op: 'hook',
-      what: `run the ${kind} hook ${hook.path}`,
+      what: `run ${kind} hook #${index}`,
       path: hook.path,
       argv: hook.args ?? [hook.path],
       environment: hook.env ?? environment,

@@ -33,6 +33,7 @@ export function connectUnix(
   result: string,
   purpose: string,
   place: string,
+  listener = 'Somebody',
 ): void {
   if (Buffer.byteLength(path) > MAX_SOCKET_PATH)
     throw new CompileError(
@@ -57,8 +58,13 @@ export function connectUnix(
       data({ bytes: new Uint8Array(address), text: `{AF_UNIX, ${JSON.stringify(path)}}` }),
       address.length,
     ],
-    { hint: `Somebody must listen at ${path}.` },
+    { hint: `${listener} must listen at ${path}.` },
   );
+}
+
+/** Whether the command that asks joins the terminal to its own streams. */
+export function isForeground(socket: ConsoleSocket | undefined): boolean {
+  return socket !== undefined && 'descriptor' in socket;
 }
 
 /** Makes `console` the socket that takes the terminal. */
@@ -81,12 +87,14 @@ export function openConsoleSocket(
 /**
  * Makes the terminal and sends it off.
  * @param root register of the container's root; undefined where this process is in it already
+ * @param plain lines end as the program writes them: no carriage return is put before a newline
  */
 export function setUpConsole(
   program: ProgramBuilder,
   process: OciProcess,
   root: string | undefined,
   mountConsole: boolean,
+  plain: boolean,
 ): void {
   if (process.terminal !== true) return;
   const folder: Argument = root === undefined ? FDCWD : register(root);
@@ -118,6 +126,8 @@ export function setUpConsole(
     [register('master'), named(IOCTL.TIOCGPTPEER, 'TIOCGPTPEER'), named(flags, 'O_RDWR|O_NOCTTY|O_CLOEXEC')],
     { result: 'terminal' },
   );
+  // In the foreground the caller's own terminal ends lines by itself, and a file or a pipe must get them as they were printed.
+  if (plain) setPlainOutput(program);
   const { consoleSize } = process;
   if (consoleSize !== undefined && consoleSize.height + consoleSize.width > 0) setSize(program, consoleSize);
   if (mountConsole && root !== undefined) bindConsole(program, root);
@@ -134,6 +144,33 @@ export function setUpConsole(
     program.call(`make the terminal descriptor ${descriptor}`, 'dup3', [register('terminal'), descriptor, 0]);
   program.close('terminal');
   program.call('make it the controlling terminal', 'ioctl', [0, named(IOCTL.TIOCSCTTY, 'TIOCSCTTY'), 0]);
+}
+
+/** struct termios as the kernel has it (asm-generic/termbits.h), with what a new terminal begins with (tty_std_termios) but for ONLCR. */
+const PLAIN_TERMIOS = {
+  input: 0o2400, // ICRNL|IXON
+  output: 0o1, // OPOST
+  control: 0o277, // B38400|CS8|CREAD
+  local: 0o105073, // ISIG|ICANON|ECHO|ECHOE|ECHOK|ECHOCTL|ECHOKE|IEXTEN
+  // INTR, QUIT, ERASE, KILL, EOF, TIME, MIN, SWTC, START, STOP, SUSP, EOL, REPRINT, DISCARD, WERASE, LNEXT
+  characters: [3, 28, 127, 21, 4, 0, 1, 0, 17, 19, 26, 0, 18, 15, 23, 22],
+} as const;
+const TERMIOS_SIZE = 36;
+const TERMIOS_CHARACTERS = 17;
+
+function setPlainOutput(program: ProgramBuilder): void {
+  const { input, output, control, local, characters } = PLAIN_TERMIOS;
+  const bytes = new Uint8Array(TERMIOS_SIZE);
+  const view = new DataView(bytes.buffer);
+  [input, output, control, local].forEach((flags, index) => {
+    view.setUint32(index * 4, flags, true);
+  });
+  bytes.set(characters, TERMIOS_CHARACTERS);
+  program.call("leave the program's line ends alone", 'ioctl', [
+    register('terminal'),
+    named(IOCTL.TCSETS, 'TCSETS'),
+    data({ bytes, text: '{the default without ONLCR}' }),
+  ]);
 }
 
 function setSize(program: ProgramBuilder, { height, width }: { height: number; width: number }): void {

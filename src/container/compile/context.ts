@@ -85,6 +85,8 @@ export interface CreateContext extends Context {
   readonly execFifo?: string;
   /** MS_MOVE and chroot instead of pivot_root: for roots on a ramdisk. */
   readonly noPivot?: boolean;
+  /** With `noPivot`: where the host has procfs and sysfs mounted, the innermost first. */
+  readonly kernelViews?: readonly string[];
   /** Who writes the id maps of a new user namespace. By default the launcher, unless a rootless caller maps more than itself. */
   readonly idMaps?: 'launcher' | 'engine';
   /** Wait for the engine at {@link TAG.prepare} even where the configuration has no reason to. */

@@ -13,7 +13,7 @@ import { openConsoleSocket } from './console.js';
 import type { CreateContext } from './context.js';
 import { checkLabels, setDumpable, setUndumpable } from './credentials.js';
 import { CompileError } from './errors.js';
-import { type Creation, runInit } from './init.js';
+import { type Creation, engineActs, runInit } from './init.js';
 import { grantRlimits, setOomScore } from './limits.js';
 import {
   becomeRoot,
@@ -54,7 +54,9 @@ export function compileCreate(spec: OciSpec, context: CreateContext): Plan {
     context,
     namespaces,
     sources,
-    waits: namespaces.created.has('user') || context.seccomp?.listener !== undefined,
+    // The engine must know the pid before it is asked to prepare the container: its hooks are told.
+    waits:
+      namespaces.created.has('user') || context.seccomp?.listener !== undefined || engineActs(spec, context),
     outerLimits: namespaces.created.has('user') && !staged,
     setgroupsDenied: deniesSetgroups(spec, context),
   };
@@ -74,14 +76,14 @@ export function compileCreate(spec: OciSpec, context: CreateContext): Plan {
       result: 'init-pid',
       ...(context.cgroup?.unified === undefined ? {} : { cgroup: 'cgroup-unified' }),
     });
+    tellPid(launcher);
     if (namespaces.created.has('user')) mapIds(launcher, spec, context, 'init-pid', 'init');
     else if (creation.waits) sendPid(launcher, 'init');
   }
-  launcher.add({ op: 'send', what: "tell the container's pid", tag: TAG.pid, register: 'init-pid' });
   if (creation.outerLimits) grantRlimits(launcher, spec.process, 'init-pid', 'init');
   leaveOrStay(launcher, context.supervise, 'init-pid');
 
-  runInit(init, creation, staged ? 'stage' : 'launcher');
+  runInit(init, creation);
   return planOf([launcher, ...helpers, ...(staged ? [stage] : []), init], context);
 }
 
@@ -145,6 +147,10 @@ function startLauncher(
   openNamespaces(launcher, namespaces);
 }
 
+function tellPid(launcher: ProgramBuilder): void {
+  launcher.add({ op: 'send', what: "tell the container's pid", tag: TAG.pid, register: 'init-pid' });
+}
+
 function sendPid(program: ProgramBuilder, peer: string): void {
   program.add({ op: 'send', what: 'let the container go on', tag: PEER.mapped, peer, register: 'init-pid' });
 }
@@ -173,6 +179,9 @@ function giveBirthInStages(
     peer: 'stage',
     result: 'init-pid',
   });
+  tellPid(launcher);
+  // Over the socket of the stage, which the first process has taken over.
+  sendPid(launcher, 'stage');
 
   stage.add({ op: 'receive', what: 'wait for the id maps', tag: PEER.mapped, peer: 'launcher' });
   becomeRoot(stage, setgroupsDenied);
@@ -190,7 +199,6 @@ function giveBirthInStages(
     child: 'init',
     result: 'init-pid',
   });
-  sendPid(stage, 'init');
   stage.add({
     op: 'send',
     what: "tell the container's pid",

@@ -9,7 +9,7 @@ import { data, named, ProgramBuilder, register } from './builder.js';
 import { grantable } from './capabilities.js';
 import { joinCgroups, openCgroups } from './cgroups.js';
 import { checkDescriptors, leaveOrStay, openProc, planOf, seccompComesLast } from './common.js';
-import { openConsoleSocket, setUpConsole } from './console.js';
+import { isForeground, openConsoleSocket, setUpConsole } from './console.js';
 import type { ExecContext } from './context.js';
 import {
   becomeUser,
@@ -19,7 +19,7 @@ import {
   setNoNewPrivileges,
   setUndumpable,
 } from './credentials.js';
-import { setAffinity, setOomScore, setRlimits, setScheduling } from './limits.js';
+import { resetAffinity, setAffinity, setOomScore, setRlimits, setScheduling } from './limits.js';
 import { becomeRoot } from './namespaces.js';
 import {
   candidatesOf,
@@ -146,14 +146,15 @@ function runExec(
   if (user) becomeRoot(exec, setgroupsDenied);
   setUndumpable(exec);
   joinCgroups(exec, context);
-  setAffinity(exec, process.execCPUAffinity?.final);
+  if (process.execCPUAffinity?.final === undefined) resetAffinity(exec);
+  else setAffinity(exec, process.execCPUAffinity.final);
   exec.call('start a session', 'setsid', []);
   if (context.newKeyring !== false) joinKeyring(exec, context.id, false);
   if (!context.namespaces.includes('mount')) {
     exec.call('go to the root', 'fchdir', [register('root')]);
     exec.call("make it this process's root", 'chroot', [data('.')]);
   }
-  setUpConsole(exec, process, undefined, false);
+  setUpConsole(exec, process, undefined, false, isForeground(context.console));
   if (process.terminal !== true) replaceNull(exec, undefined);
   setScheduling(exec, process, shared.linux);
   const kept = seccomp?.listener === undefined ? [] : ['listener'];

@@ -55,9 +55,15 @@ export function maskPaths(init: ProgramBuilder, spec: OciSpec): void {
   const wrong = "mask paths: the host's /dev/null is no such device";
   init.expect(wrong, fileType(stat), S.IFCHR, 'ENODEV');
   init.expect(wrong, deviceNumber(stat), makedev(1, 3), 'ENODEV');
+  // Nothing to clone yet: the first folder that is masked brings it.
+  init.call('know of no empty folder', 'close', [-1], { allow: ['EBADF'], result: EMPTY });
   for (const path of paths) maskPath(init, spec, path);
+  init.unless('negative', EMPTY, 'no-empty', () => init.close(EMPTY));
   init.close('null');
 }
+
+/** The register of the mount that hides a folder. One for all: each is a super block for the kernel. */
+const EMPTY = 'empty';
 
 function maskPath(init: ProgramBuilder, spec: OciSpec, path: string): void {
   const what = `mask ${path}`;
@@ -66,8 +72,13 @@ function maskPath(init: ProgramBuilder, spec: OciSpec, path: string): void {
     const stat = init.stat(what, 'target');
     init.compare(what, fileType(stat), S.IFDIR, 'is-directory');
     const file = init.newLabel('file');
+    const first = init.newLabel('first');
     const attach = init.newLabel('attach');
     init.jump('zero', 'is-directory', file);
+    init.jump('negative', EMPTY, first);
+    cloneTree(init, what, register(EMPTY), '', 'one', 'tree');
+    init.goto(attach);
+    init.label(first);
     makeFilesystem(
       init,
       what,
@@ -80,6 +91,8 @@ function maskPath(init: ProgramBuilder, spec: OciSpec, path: string): void {
       },
       'tree',
     );
+    // A mount can be cloned once it is attached: the descriptor goes on to name it.
+    init.duplicate('keep the empty folder', register('tree'), EMPTY);
     init.goto(attach);
     init.label(file);
     cloneTree(init, what, register('null'), '', 'one', 'tree');

@@ -8,14 +8,14 @@ import { data, named, type ProgramBuilder, register } from './builder.js';
 import { grantable } from './capabilities.js';
 import { joinCgroups } from './cgroups.js';
 import { runHooks, seccompComesLast } from './common.js';
-import { setUpConsole } from './console.js';
+import { isForeground, setUpConsole } from './console.js';
 import type { CreateContext } from './context.js';
 import { becomeUser, joinKeyring, setLabels, setNoNewPrivileges, setUndumpable } from './credentials.js';
 import { makeDevices } from './devices.js';
 import { ensureWorkingDirectory, makePathsReadonly, maskPaths } from './hidden-paths.js';
-import { askForRlimits, setRlimits, setScheduling } from './limits.js';
+import { askForRlimits, resetAffinity, setRlimits, setScheduling } from './limits.js';
 import { setLoopbackUp } from './loopback.js';
-import { mountAll } from './mounts.js';
+import { makeDevReadonly, mountAll } from './mounts.js';
 import { becomeRoot, makeOwnNamespaces, type NamespacePlan, setNames } from './namespaces.js';
 import {
   candidatesOf,
@@ -46,8 +46,17 @@ export interface Creation {
   readonly setgroupsDenied: boolean;
 }
 
+/** Whether the engine has something to do between the mounts and the program. */
+export function engineActs({ hooks, linux }: OciSpec, context: CreateContext): boolean {
+  return (
+    context.prepare === true ||
+    (hooks?.prestart ?? []).length + (hooks?.createRuntime ?? []).length > 0 ||
+    Object.keys(linux?.netDevices ?? {}).length > 0
+  );
+}
+
 /** The first process, from its birth to the program. */
-export function runInit(init: ProgramBuilder, creation: Creation, parent: string): void {
+export function runInit(init: ProgramBuilder, creation: Creation): void {
   const { spec, context, namespaces } = creation;
   const { process } = spec;
   if (creation.waits)
@@ -55,12 +64,13 @@ export function runInit(init: ProgramBuilder, creation: Creation, parent: string
       op: 'receive',
       what: 'wait for the launcher',
       tag: PEER.mapped,
-      peer: parent,
+      peer: 'launcher',
       result: 'outer-pid',
     });
   if (namespaces.user) becomeRoot(init, creation.setgroupsDenied);
   setUndumpable(init);
   joinCgroups(init, context);
+  resetAffinity(init);
   makeOwnNamespaces(init, namespaces);
   init.call('start a session', 'setsid', []);
   init.call('take all permissions that are asked for', 'umask', [0]);
@@ -99,11 +109,7 @@ function buildRoot(init: ProgramBuilder, creation: Creation): void {
   makeDevices(init, spec, namespaces.user);
 
   const { hooks } = spec;
-  const engineActs =
-    context.prepare === true ||
-    (hooks?.prestart ?? []).length + (hooks?.createRuntime ?? []).length > 0 ||
-    Object.keys(spec.linux?.netDevices ?? {}).length > 0;
-  if (engineActs) {
+  if (engineActs(spec, context)) {
     init.add({ op: 'send', what: 'have the engine prepare the container', tag: TAG.prepare });
     init.add({ op: 'receive', what: 'have the engine prepare the container', tag: TAG.prepare });
   }
@@ -112,11 +118,12 @@ function buildRoot(init: ProgramBuilder, creation: Creation): void {
     runHooks(init, 'createContainer', hooks?.createContainer, stateFor(init, creation, 'creating'));
   }
   if (spec.process !== undefined) {
-    setUpConsole(init, spec.process, 'root', mounts);
+    setUpConsole(init, spec.process, 'root', mounts, isForeground(context.console));
     if (spec.process.terminal !== true) replaceNull(init, 'root');
   }
   ensureWorkingDirectory(init, spec);
   if (!mounts) return;
+  makeDevReadonly(init, spec);
   makePathsReadonly(init, spec);
   maskPaths(init, spec);
   makeRootReadonly(init, spec);
@@ -176,7 +183,9 @@ function becomeProgram(init: ProgramBuilder, creation: Creation): void {
     init.add({ op: 'exit', what: 'end: there is no process to start', status: 1 });
     return;
   }
-  const hooks = spec.hooks?.startContainer;
+  const hooks = spec.hooks?.startContainer ?? [];
+  // Hooks of the container are no more trusted than its program.
+  if (late && hooks.length > 0) install();
   runHooks(
     init,
     'startContainer',
@@ -187,7 +196,7 @@ function becomeProgram(init: ProgramBuilder, creation: Creation): void {
   );
   if (waits) init.write('answer start', 'start', '0');
   else tellReady();
-  if (late) install();
+  if (late && hooks.length === 0) install();
   execProgram(init, process, candidates, environment);
 }
 

@@ -103,7 +103,7 @@ function setScheduler(program: ProgramBuilder, process: OciProcess): void {
   view.setBigUint64(40, scheduler.period ?? 0n, true);
   const text = `{${scheduler.policy}, nice ${scheduler.nice ?? 0}, priority ${scheduler.priority ?? 0}}`;
   program.call(`schedule by ${scheduler.policy}`, 'sched_setattr', [0, data({ bytes, text }), 0], {
-    hint: 'Real-time policies need CAP_SYS_NICE and, with cgroup v1, a share of cpu.rt_runtime_us; SCHED_DEADLINE must be free to use all CPUs.',
+    hint: "Real-time policies need CAP_SYS_NICE and, with cgroup v1, a share of cpu.rt_runtime_us; a SCHED_DEADLINE process scheduler can't be used together with AllowedCPUs (linux.resources.cpu.cpus).",
   });
 }
 
@@ -167,5 +167,20 @@ export function setAffinity(program: ProgramBuilder, list: string | undefined): 
     'sched_setaffinity',
     [0, mask.length, data({ bytes: mask, text: `{CPUs ${list}}` })],
     { hint: 'At least one of the CPUs must be there and allowed by the cpuset.' },
+  );
+}
+
+/** NR_CPUS of the largest kernels. */
+const MAX_CPUS = 8192;
+const EVERY_CPU = { bytes: new Uint8Array(MAX_CPUS / 8).fill(0xff), text: '{all CPUs}' } as const;
+
+/** All CPUs of the cpuset that it is in by now: a mask of the caller's (a service with CPUAffinity=, taskset(1)) is not the container's. */
+export function resetAffinity(program: ProgramBuilder): void {
+  program.call(
+    'run on every CPU of the cpuset',
+    'sched_setaffinity',
+    [0, EVERY_CPU.bytes.length, data(EVERY_CPU)],
+    // Of a deadline scheduler's process, or under a seccomp filter of somebody else's: then it stays as it is.
+    { allow: ['EBUSY', 'EINVAL', 'EPERM', 'ENOSYS'] },
   );
 }

@@ -55,10 +55,21 @@ export function mountAll(init: ProgramBuilder, at: MountContext): void {
     else mountFilesystem(init, at, mount, path, options);
   });
   // Only now: until here other mounts may have had to be made in them.
-  at.spec.mounts?.forEach((mount) => {
-    if (mount.type !== 'tmpfs' || !isPlain(mount)) return;
+  for (const path of readonlyLater(at.spec)) if (path !== '/dev') makeReadonly(init, path);
+}
+
+/** A read-only /dev becomes so when its devices and its console are there. */
+export function makeDevReadonly(init: ProgramBuilder, spec: OciSpec): void {
+  if (readonlyLater(spec).includes('/dev')) makeReadonly(init, '/dev');
+}
+
+/** Where something has to be made in a read-only mount before it is. */
+function readonlyLater({ mounts = [] }: OciSpec): readonly string[] {
+  return mounts.flatMap((mount) => {
+    const path = destinationPath(mount.destination);
     const { flags } = parseMountOptions(mount.options ?? []);
-    if ((flags & MS.RDONLY) !== 0) makeReadonly(init, destinationPath(mount.destination));
+    const later = isPlain(mount) && (mount.type === 'tmpfs' || path === '/dev');
+    return later && (flags & MS.RDONLY) !== 0 ? [path] : [];
   });
 }
 

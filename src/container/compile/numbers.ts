@@ -49,6 +49,7 @@ export const KEYCTL = { JOIN_SESSION_KEYRING: 1, SETPERM: 5 } as const;
 
 /** asm-generic/ioctls.h, linux/sockios.h */
 export const IOCTL = {
+  TCSETS: 0x5402,
   TIOCSCTTY: 0x540e,
   TIOCSWINSZ: 0x5414,
   TIOCSPTLCK: 0x40045431,

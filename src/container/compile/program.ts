@@ -11,6 +11,8 @@ import { S } from './numbers.js';
 /** Where programs are looked for when the environment has no PATH. */
 const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 const X_OK = 1;
+/** With the effective ids and capabilities, as execve(2) looks: faccessat(2) would look with the real ones and, but for root, no capabilities. */
+const EFFECTIVE = named(0x200, 'AT_EACCESS');
 const LAST_DESCRIPTOR = 0xffff_ffff;
 const F_SETFD = 2;
 const FD_CLOEXEC = 1;
@@ -26,7 +28,8 @@ export function environmentOf(
     const equals = variable.indexOf('=');
     byName.set(equals < 0 ? variable : variable.slice(0, equals), variable);
   }
-  if (!byName.has('HOME')) byName.set('HOME', `HOME=${home ?? '/'}`);
+  // An empty HOME is none: as in other runtimes.
+  if ((byName.get('HOME') ?? 'HOME=') === 'HOME=') byName.set('HOME', `HOME=${home ?? '/'}`);
   return [...byName.values()];
 }
 
@@ -48,7 +51,7 @@ export function checkProgram(program: ProgramBuilder, name: string, candidates: 
   const hint = 'process.args[0] must be an executable file in the container.';
   const found = program.newLabel('found');
   for (const candidate of candidates) {
-    program.call(what, 'faccessat', [FDCWD, data(candidate), named(X_OK, 'X_OK')], {
+    program.call(what, 'faccessat2', [FDCWD, data(candidate), named(X_OK, 'X_OK'), EFFECTIVE], {
       allow: ['ENOENT', 'ENOTDIR', 'EACCES', 'ELOOP'],
       result: 'there',
     });
@@ -60,7 +63,7 @@ export function checkProgram(program: ProgramBuilder, name: string, candidates: 
   }
   // None: the last one tells why, and a directory of that name is no program either.
   const last = candidates.at(-1) ?? name;
-  program.call(what, 'faccessat', [FDCWD, data(last), named(X_OK, 'X_OK')], { hint });
+  program.call(what, 'faccessat2', [FDCWD, data(last), named(X_OK, 'X_OK'), EFFECTIVE], { hint });
   program.expect(
     `${what}: it is a directory`,
     { from: { bytes: new Uint8Array(1), text: '{0}' }, at: 0, size: 1 },

@@ -94,7 +94,7 @@ describe('what this machine lacks', () => {
     expect(warnings).toEqual([
       'CAP_FLY is no capability that is known here: ignored',
       'CAP_BPF cannot be granted in process.capabilities.bounding: ignored',
-      'CAP_CHOWN, CAP_KILL cannot be granted in process.capabilities.ambient: ignored',
+      "can't raise ambient capability CAP_CHOWN, CAP_KILL: not both permitted and inheritable: ignored",
     ]);
   });
 });

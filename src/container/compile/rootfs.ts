@@ -112,7 +112,7 @@ export function enterRoot(
     chroot(init);
     return;
   }
-  if (context.noPivot === true) moveRoot(init, spec);
+  if (context.noPivot === true) moveRoot(init, spec, context.kernelViews ?? ['/proc', '/sys']);
   else pivotRoot(init);
   const asked = propagation(spec);
   if ((asked & (MS.SHARED | MS.UNBINDABLE)) !== 0)
@@ -152,13 +152,16 @@ function pivotRoot(init: ProgramBuilder): void {
   init.call('go to the root', 'chdir', [data('/')]);
 }
 
-/** For a root on the initial ramdisk, which cannot be pivoted away from. The host's own /proc and /sys must not stay reachable below. */
-function moveRoot(init: ProgramBuilder, spec: OciSpec): void {
+/**
+ * For a root on the initial ramdisk, which cannot be pivoted away from. No procfs or sysfs of the host may stay: the kernel lets a user
+ * namespace mount those anew as long as the mount namespace holds one with nothing hidden in it.
+ */
+function moveRoot(init: ProgramBuilder, spec: OciSpec, views: readonly string[]): void {
   const asked = propagation(spec);
   if ((asked & MS.PRIVATE) !== 0)
     throw new CompileError('linux.rootfsPropagation', 'must not be private where pivot_root is not used');
   init.call('go to the root', 'fchdir', [register('root')]);
-  for (const path of ['/proc', '/sys']) {
+  for (const path of views) {
     const slave = MS.SLAVE | MS.REC;
     init.call(
       `cut the host's ${path} off`,

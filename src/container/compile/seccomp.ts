@@ -59,6 +59,7 @@ export function openListener(launcher: ProgramBuilder, seccomp: SeccompProgram |
       'listener',
       'seccomp notifications',
       'linux.seccomp.listenerPath',
+      'failed to connect with seccomp agent: it',
     );
 }
 

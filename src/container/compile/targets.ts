@@ -86,7 +86,7 @@ export function ensurePlainTarget(init: ProgramBuilder, path: string): void {
   const parent = posix.dirname(path);
   const name = posix.basename(path);
   const what = `make the mount point ${path}`;
-  const hint = `${path} in the root must be a plain directory, not a link; if it is missing, the container's root must be able to make it.`;
+  const hint = `${path} must be mounted on ordinary directory of the root, not on a link; if it is missing, the container's root must be able to make it.`;
   if (parent !== '/') {
     init.add({
       op: 'ensure',

@@ -8,6 +8,13 @@ const ENOENT = constants.errno.ENOENT;
 const ECONNRESET = constants.errno.ECONNRESET;
 const ECANCELED = constants.errno.ECANCELED;
 
+/** What execve(2) says, as people and clients know it. */
+const EXEC_WORDS: ReadonlyMap<number, string> = new Map([
+  [ENOENT, 'no such file or directory'],
+  [constants.errno.EACCES, 'permission denied'],
+  [constants.errno.ENOEXEC, 'exec format error'],
+]);
+
 const signalNames: ReadonlyMap<number, string> = new Map(
   Object.entries(constants.signals).map(([name, value]) => [value, name]),
 );
@@ -48,13 +55,19 @@ export class LaunchError extends TvmmError {
     if (step === undefined || step.op === 'label') return undefined;
     const name = failure.errno === 0 ? 'HOOK_FAILED' : errnoName(failure.errno);
     return new LaunchError(
-      `cannot ${step.what}: ${printStep(step)}: ${reason(step, failure)}`,
+      `${told(step)}: ${step.op === 'exec' ? `exec ${step.argv[0]}` : printStep(step)}: ${reason(step, failure)}`,
       name,
       plan,
       failure,
       step,
     );
   }
+}
+
+/** What a step failed to do, with the words that clients of other runtimes look for after a hook and a program. */
+function told(step: Exclude<Step, { op: 'label' }>): string {
+  if (step.op === 'hook') return `error running ${step.what.replace(/^run /, '')}`;
+  return `cannot ${step.what}`;
 }
 
 /** The launcher ended without a word that can be understood: it was killed, or has refused the plan and said so on stderr. */
@@ -71,6 +84,8 @@ export class LauncherDiedError extends TvmmError {
 export function describeWaitStatus(status: number): string {
   const signal = status & 0x7f;
   if (signal === 0) return `exit status ${(status >> 8) & 0xff}`;
+  // What a seccomp filter does to a process that makes a call it must not make.
+  if (signal === constants.signals.SIGSYS) return 'killed by SIGSYS (bad system call)';
   return `killed by ${signalNames.get(signal) ?? `signal ${signal}`}`;
 }
 
@@ -82,5 +97,6 @@ function reason(step: Step, { errno, waitStatus, output }: LaunchFailure): strin
     return `${step.peer ?? 'the engine'} is gone${how}`;
   }
   if (errno === ECANCELED && step.op === 'receive') return 'the engine is gone';
-  return `${errnoName(errno)}${printed}`;
+  const meaning = step.op === 'exec' ? EXEC_WORDS.get(errno) : undefined;
+  return `${meaning === undefined ? '' : `${meaning}: `}${errnoName(errno)}${printed}`;
 }

@@ -80,7 +80,7 @@ test('a hook that fails is told with its status and the end of its output', () =
     kind: 'failed',
     error: {
       message:
-        'cannot run the prestart hook: hook("/bin/h", [], [0 vars], {0 bytes}): exit status 3: "no such disk, I am sorry"',
+        'error running the prestart hook: hook("/bin/h", [], [0 vars], {0 bytes}): exit status 3: "no such disk, I am sorry"',
       code: 'HOOK_FAILED',
     },
   });

@@ -289,7 +289,7 @@ test('a hook may leave its input alone and print much', () => {
 
 test('a hook that fails is told with its status and what it printed last', () => {
   expect(() => run(hook('echo to stdout; echo the reason >&2; exit 3'))).toThrow(
-    /^cannot run the hook: .*: exit status 3: "to stdout\\nthe reason"$/,
+    /^error running the hook: .*: exit status 3: "to stdout\\nthe reason"$/,
   );
   expect(() => run(hook('kill -9 $$'))).toThrow(/killed by SIGKILL/);
 });

@@ -88,7 +88,7 @@ export class ConsoleProxy implements AsyncDisposable {
 
 function rawIfTerminal(): Disposable | undefined {
   try {
-    return rawTerminal(0);
+    return rawTerminal(0, { keepOutput: true });
   } catch (error) {
     if (error instanceof SystemError) return undefined;
     throw error;

@@ -6,7 +6,7 @@ import { cachedSeccomp } from '../seccomp/cache.js';
 import type { Bundle } from './bundle.js';
 import type { RuntimeEnvironment } from './environment.js';
 import { homeOf } from './home.js';
-import { cgroupContext, hostFacts } from './host.js';
+import { cgroupContext, hostFacts, kernelViews } from './host.js';
 import type { PrepareOptions } from './prepare.js';
 import type { ResctrlState } from './resctrl.js';
 import type { ContainerFolder } from './store.js';
@@ -39,7 +39,7 @@ export function contextOf(
     control: 3 + preserveFds,
     preserveFds,
     newKeyring: options.noNewKeyring !== true,
-    noPivot: options.noPivot === true,
+    ...(options.noPivot === true ? { noPivot: true, kernelViews: kernelViews(rootfs) } : {}),
     supervise: options.supervise === true,
     warn: (message) => log.warn(message),
     ...(options.waitForStart ? { execFifo: folder.fifoPath } : {}),

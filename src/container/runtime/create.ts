@@ -1,5 +1,6 @@
 /** `create` and `run` as one command does them: prepares the container, runs the launcher, takes everything back when it fails. */
 import { fstatSync } from 'node:fs';
+import { TAG } from '../compile/tags.js';
 import type { Launch } from '../launch/launch.js';
 import type { ConsolePair } from './console.js';
 import { destroy } from './delete.js';
@@ -106,11 +107,17 @@ function consoleAt(preserveFds: number): number {
 }
 
 function launch(
+  environment: RuntimeEnvironment,
   prepared: PreparedCreate,
   options: CreateOptions,
   preserveFds: number,
   pair?: ConsolePair,
 ): Launch {
+  const { programs } = prepared.plan;
+  // The stages have the names by which readers of runc's log know them.
+  environment.log.debug(
+    `nsexec container setup: ${programs.length} programs, ${programs.reduce((sum, { steps }) => sum + steps.length, 0)} steps`,
+  );
   return startLaunch(prepared.plan, {
     preserveFds,
     ...(options.stdio === undefined ? {} : { stdio: options.stdio }),
@@ -128,8 +135,8 @@ export async function createContainer(
   const mode = { waitForStart: true, supervise: false, detached: true };
   const { prepared, preserveFds } = await prepare(environment, id, options, mode);
   try {
-    using launched = launch(prepared, options, preserveFds);
-    await driveUntil(launched, handler(prepared), () => prepared.ready);
+    using launched = launch(environment, prepared, options, preserveFds);
+    await driveUntil(launched, handler(environment, prepared), () => prepared.ready);
     expectLeft(launched);
     await tellPidfd(options, prepared.record);
     const record = prepared.commit();
@@ -164,10 +171,10 @@ export async function runContainer(
     removed = true;
   };
   try {
-    using launched = launch(prepared, options, preserveFds, pair);
+    using launched = launch(environment, prepared, options, preserveFds, pair);
     if (signals !== undefined) signals.target = launched.pid;
     // Detached, the end of the conversation tells that the program runs: its descriptors were closed by execve(2).
-    await driveUntil(launched, handler(prepared), () => !detached && prepared.ready);
+    await driveUntil(launched, handler(environment, prepared), () => !detached && prepared.ready);
     if (detached) expectLeft(launched);
     await tellPidfd(options, prepared.record);
     committed = prepared.commit();
@@ -206,8 +213,12 @@ async function removeContainer(
   );
 }
 
-function handler(prepared: PreparedCreate) {
-  return (tag: number, value: number) => prepared.handle(tag, value);
+function handler({ log }: RuntimeEnvironment, prepared: PreparedCreate) {
+  return (tag: number, value: number) => {
+    if (tag === TAG.pid) log.debug(`child process in init(): pid ${value}`);
+    if (tag === TAG.ready) log.debug('init: closing the pipe to signal completion');
+    return prepared.handle(tag, value);
+  };
 }
 
 async function tellPidfd(options: CreateOptions, record: ContainerRecord): Promise<void> {

@@ -38,9 +38,15 @@ const MASKED = [
 ];
 const READ_ONLY = ['/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys', '/proc/sysrq-trigger'];
 
-/** @param rootless who asks, where the container shall do without root */
-export function exampleSpec(rootless?: { readonly uid: number; readonly gid: number }): unknown {
-  const namespaces = ['pid', 'network', 'ipc', 'uts', 'mount', 'cgroup'];
+export interface ExampleOptions {
+  /** Who asks, where the container shall do without root. */
+  readonly rootless?: { readonly uid: number; readonly gid: number };
+  /** The machine has cgroup v2 alone: there the container sees its own cgroup as the root, with v1 the host's names, as runc's do. */
+  readonly unified: boolean;
+}
+
+export function exampleSpec({ rootless, unified }: ExampleOptions): unknown {
+  const namespaces = ['pid', 'network', 'ipc', 'uts', 'mount', ...(unified ? ['cgroup'] : [])];
   return {
     ociVersion: OCI_VERSION,
     process: {

@@ -7,6 +7,7 @@ import { TAG } from '../compile/tags.js';
 import { cachedSeccomp } from '../seccomp/cache.js';
 import { NAMESPACE_TYPES, NAMESPACES, type NamespaceType } from '../spec/namespaces.js';
 import { parseSpec } from '../spec/parse.js';
+import { parseNumberList } from '../spec/policies.js';
 import type { OciProcess, OciSpec } from '../spec/types.js';
 import { checkTerminal, handedDescriptors, newPair } from './create.js';
 import { driveUntil, expectLeft, finalStatus, type Stdio, startLaunch } from './drive.js';
@@ -96,6 +97,12 @@ export async function execInContainer(
     ...(home === undefined ? {} : { home }),
   };
   const plan = compileExec(process, execContext, { ...spec, bundle: record.bundle });
+  const { log } = environment;
+  // The stages have the names by which readers of runc's log know them.
+  log.debug(`nsexec container setup: joins ${execContext.namespaces.join(', ') || 'no'} namespaces`);
+  if (execContext.seccomp !== undefined) log.debug(`seccomp filter flags: ${execContext.seccomp.flags}`);
+  const cpus = process.execCPUAffinity?.initial;
+  if (cpus !== undefined) log.debug(`nsexec: affinity: ${affinityMask(cpus)}`);
   const foreground = detached ? undefined : await import('./foreground.js');
   using signals = foreground === undefined ? undefined : new foreground.SignalForwarder();
   using launched = startLaunch(plan, {
@@ -110,6 +117,8 @@ export async function execInContainer(
   let started: ProcessName | undefined;
   let ready = false;
   const handle = async (tag: number, value: number): Promise<undefined> => {
+    if (tag === TAG.pid) log.debug(`child process in init(): pid ${value}`);
+    if (tag === TAG.ready) log.debug(`setns_init: about to exec ${process.args[0]}`);
     if (tag === TAG.pid) started = processInfo(value) ?? { pid: value, startTime: '0' };
     if (tag === TAG.ready) ready = true;
   };
@@ -125,6 +134,12 @@ export async function execInContainer(
   await using _proxy = pair === undefined ? undefined : await pair.join();
   await foreground.waitClosed(launched);
   return finalStatus(launched);
+}
+
+/** `0x5` for the CPUs 0 and 2. */
+function affinityMask(cpus: string): string {
+  const mask = (parseNumberList(cpus) ?? []).reduce((sum, cpu) => sum | (1n << BigInt(cpu)), 0n);
+  return `0x${mask.toString(16)}`;
 }
 
 function runningInit(folder: ContainerFolder, record: ContainerRecord, evenPaused: boolean): ProcessName {

@@ -5,10 +5,11 @@ import type { OciProcess } from '../spec/types.js';
 
 const MAX_PASSWD_BYTES = 2 ** 20;
 
-/** Undefined where the configuration sets HOME, and where there is no such user. */
+/** Undefined where the configuration sets HOME to more than nothing, and where there is no such user. */
 export function homeOf(rootfs: string, process: OciProcess | undefined): string | undefined {
-  if (process === undefined || process.env?.some((line) => line.startsWith('HOME=')) === true)
-    return undefined;
+  if (process === undefined) return undefined;
+  const set = process.env?.findLast((line) => line.startsWith('HOME='));
+  if (set !== undefined && set !== 'HOME=') return undefined;
   return homeIn(readPasswd(rootfs), process.user.uid);
 }
 

@@ -32,7 +32,9 @@ test('a hook gets the state on its standard input, its own arguments and nothing
 
 test('the first hook that fails ends the row, with what it printed', async () => {
   const run = runHooks('createRuntime', [shell('echo no luck >&2; exit 3'), shell('touch after')], state);
-  await expect(run).rejects.toThrow('createRuntime hook /bin/sh ended with exit status 3: no luck');
+  await expect(run).rejects.toThrow(
+    'error running createRuntime hook #0: /bin/sh ended with exit status 3: no luck',
+  );
   expect(() => readFileSync(join(folder, 'after'))).toThrow();
 });
 
@@ -50,7 +52,7 @@ function isAlive(pid: number): boolean {
 
 test('a hook that does not exist is a failure that names it', async () => {
   await expect(runHooks('poststart', [{ path: '/no/such/hook' }], state)).rejects.toThrow(
-    'poststart hook /no/such/hook cannot be run: ENOENT',
+    'error running poststart hook #0: /no/such/hook cannot be run: ENOENT',
   );
 });
 
@@ -62,6 +64,6 @@ test('a hook that reads nothing of a large state does no harm', async () => {
 test('poststop hooks all run, and failures are told', async () => {
   const told: string[] = [];
   await runHooksAnyway('poststop', [shell('exit 1'), shell('touch after')], state, (text) => told.push(text));
-  expect(told).toEqual(['poststop hook /bin/sh ended with exit status 1']);
+  expect(told).toEqual(['error running poststop hook #0: /bin/sh ended with exit status 1']);
   readFileSync(join(folder, 'after'));
 });

@@ -16,7 +16,7 @@ export async function runHooks(
   hooks: readonly OciHook[] | undefined,
   state: OciState,
 ): Promise<void> {
-  for (const hook of hooks ?? []) await runHook(kind, hook, state);
+  for (const [index, hook] of (hooks ?? []).entries()) await runHook(kind, index, hook, state);
 }
 
 /** Runs them all; failures are told. */
@@ -26,16 +26,16 @@ export async function runHooksAnyway(
   state: OciState,
   warn: (message: string) => void,
 ): Promise<void> {
-  for (const hook of hooks ?? []) {
+  for (const [index, hook] of (hooks ?? []).entries()) {
     try {
-      await runHook(kind, hook, state);
+      await runHook(kind, index, hook, state);
     } catch (error) {
       warn(error instanceof Error ? error.message : String(error));
     }
   }
 }
 
-async function runHook(kind: HookKind, hook: OciHook, state: OciState): Promise<void> {
+async function runHook(kind: HookKind, index: number, hook: OciHook, state: OciState): Promise<void> {
   const { spawn } = await import('node:child_process');
   const [argv0, ...args] = hook.args ?? [];
   const output: Buffer[] = [];
@@ -61,7 +61,9 @@ async function runHook(kind: HookKind, hook: OciHook, state: OciState): Promise<
   for (const stream of [child.stdout, child.stderr]) stream.destroy();
   if (problem === undefined) return;
   const told = Buffer.concat(output).toString('utf8').trim();
-  throw new HookError(`${kind} hook ${hook.path} ${problem}${told === '' ? '' : `: ${told}`}`);
+  throw new HookError(
+    `error running ${kind} hook #${index}: ${hook.path} ${problem}${told === '' ? '' : `: ${told}`}`,
+  );
 }
 
 /** @returns what went wrong, as a clause */

@@ -1,4 +1,5 @@
 /** What the plan's compiler has to know of this machine and this process; looked up once, since it does not change. */
+import { readFileSync } from 'node:fs';
 import type { Cgroup } from '../cgroup/cgroup.js';
 import type { CgroupLayout } from '../cgroup/layout.js';
 import type { CgroupContext, CgroupHierarchy, HostFacts } from '../compile/context.js';
@@ -9,6 +10,21 @@ let cached: HostFacts | undefined;
 export function hostFacts(): HostFacts {
   cached ??= readHostFacts();
   return cached;
+}
+
+/** Mounts of procfs and sysfs outside of a root, as proc_pid_mountinfo(5) lists them: later ones may stand upon earlier ones. */
+export function kernelViews(rootfs: string): string[] {
+  const lines = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');
+  return lines
+    .flatMap((line) => {
+      const [mount = '', filesystem = ''] = line.split(' - ');
+      const path = mount
+        .split(' ')[4]
+        ?.replace(/\\([0-7]{3})/g, (_, octal) => String.fromCharCode(Number.parseInt(octal, 8)));
+      const wanted = path !== undefined && /^(?:proc|sysfs) /.test(filesystem);
+      return wanted && !`${path}/`.startsWith(`${rootfs}/`) ? [path] : [];
+    })
+    .reverse();
 }
 
 /**

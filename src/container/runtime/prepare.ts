@@ -127,6 +127,8 @@ async function make(making: Making): Promise<PreparedCreate> {
     if (options.waitForStart) folder.makeFifo(hostIds(linux, { uid: 0, gid: 0 }));
     const { resctrl } = record;
     const context = contextOf({ ...making, ...(resctrl === undefined ? {} : { resctrl }) }, cgroup, layout);
+    if (context.seccomp !== undefined)
+      environment.log.debug(`seccomp filter flags: ${context.seccomp.flags}`);
     const plan = environment.compile?.(bundle, context) ?? compileCreate(spec, context);
     return new PreparedCreate(environment, folder, spec, options, plan, record, lock);
   } catch (error) {

@@ -232,11 +232,16 @@ function requireCgroup(record: ContainerRecord) {
 function describe(folder: ContainerFolder, record: ContainerRecord): ContainerState {
   const status = statusOf(folder, record);
   const { uid } = statSync(folder.path);
+  // In runc's order, for those who look at the text.
   return {
-    ...ociState(record, status),
+    ociVersion: record.ociVersion,
+    id: record.id,
     pid: status === 'stopped' ? 0 : (record.init?.pid ?? 0),
+    status,
+    bundle: record.bundle,
     rootfs: record.rootfs,
     created: record.created,
+    ...(record.annotations === undefined ? {} : { annotations: record.annotations }),
     owner: uid === 0 ? 'root' : `#${uid}`,
   };
 }

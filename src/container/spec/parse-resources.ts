@@ -54,9 +54,11 @@ function required(field: Field, read: (field: Field) => number | undefined): num
 
 function parseDeviceRule(rule: Field): OciDeviceRule {
   if (rule.member('allow').absent) rule.member('allow').problem('is missing');
-  const access = rule.member('access').words();
+  const given = rule.member('access').words();
+  // As other runtimes: an `a` beside them says nothing.
+  const access = given?.replace(/(?<=[rwm])a/g, '');
   if (access !== undefined && !/^[rwm]{1,3}$/.test(access))
-    rule.member('access').problem(`must be made of r, w and m, not ${JSON.stringify(access)}`);
+    rule.member('access').problem(`must be made of r, w and m, not ${JSON.stringify(given)}`);
   return defined({
     allow: rule.member('allow').boolean() ?? false,
     type: rule.member('type').words() === undefined ? undefined : rule.member('type').oneOf(['a', 'b', 'c']),
