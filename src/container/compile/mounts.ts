@@ -5,6 +5,7 @@
 import type { Register } from '../plan/plan.js';
 import { type MountOptions, MS, parseMountOptions } from '../spec/mount-options.js';
 import type { OciMount, OciSpec } from '../spec/types.js';
+import { setBindAttributes } from './bind-attributes.js';
 import {
   data,
   FDCWD,
@@ -105,12 +106,7 @@ function bind(
   }
   const stat = init.stat(`look what ${source} is`, 'tree');
   init.compare(`look what ${source} is`, fileType(stat), S.IFDIR, 'is-directory');
-  const { set, clear } = options.attributes;
-  if ((set | clear) !== 0) {
-    setAttributes(init, `set what ${path} allows`, 'tree', attributesOf(set, clear), 'one', {
-      hint: 'What the host has locked (ro, nosuid, nodev, noexec, atime) cannot be cleared in a user namespace.',
-    });
-  }
+  setBindAttributes(init, path, options, at.namespaces.user || at.context.host.userNamespace === true);
   ensureTargetLike(init, path, 'is-directory');
   if (path !== '/proc') refuseProc(init, path);
   attachTree(init, what, 'tree', 'target');

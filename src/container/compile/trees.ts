@@ -6,6 +6,7 @@ import { AT, MOVE_MOUNT, O, OPEN_TREE_CLONE } from './numbers.js';
 interface Options {
   readonly allow?: readonly string[];
   readonly hint?: string;
+  readonly result?: Register;
 }
 
 type Reach = 'one' | 'recursive';
