@@ -230,7 +230,7 @@ test.each(['prestart', 'createRuntime', 'createContainer'])(
     });
     const { status, stderr } = await t.oci(['create', '-b', bundle, 'one']);
     expect(status).toBe(1);
-    expect(stderr).toContain(`${kind} hook /bin/sh`);
+    expect(stderr).toContain(`error running ${kind} hook #0: `);
     expect(stderr).toContain('no luck');
     expect(t.left()).toEqual([]);
   },
@@ -256,7 +256,7 @@ test.each(['create and start', 'run'])(
     if (way !== 'run') await t.ok('create', '-b', bundle, 'one');
     const { status, stderr } = await t.oci(way === 'run' ? ['run', '-b', bundle, 'one'] : ['start', 'one']);
     expect(status).not.toBe(0);
-    expect(stderr).toContain('startContainer hook /bin/sh');
+    expect(stderr).toContain('startContainer hook #1');
     expect(stderr).toContain('exit status 3');
     expect(stderr).toContain('no luck');
     expect(existsSync(join(bundle, 'rootfs/run/ran'))).toBe(false);

@@ -245,7 +245,7 @@ test('the version is what containerd parses, and features are those of the speci
 });
 
 test('help and wrong command lines', async () => {
-  expect(await t.ok('--help')).toContain('Commands:');
+  expect(await t.ok('--help')).toContain('COMMANDS:');
   expect(await t.ok('create', '--help')).toContain('--console-socket');
   const wrong = await t.oci(['create', '--nonsense', 'one']);
   expect([wrong.status, wrong.stderr]).toEqual([

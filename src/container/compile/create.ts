@@ -13,7 +13,7 @@ import { openConsoleSocket } from './console.js';
 import type { CreateContext } from './context.js';
 import { checkLabels, setDumpable, setUndumpable } from './credentials.js';
 import { CompileError } from './errors.js';
-import { type Creation, engineActs, runInit } from './init.js';
+import { type Creation, runInit, tellsOfPid } from './init.js';
 import { grantRlimits, setOomScore } from './limits.js';
 import {
   becomeRoot,
@@ -54,9 +54,8 @@ export function compileCreate(spec: OciSpec, context: CreateContext): Plan {
     context,
     namespaces,
     sources,
-    // The engine must know the pid before it is asked to prepare the container: its hooks are told.
     waits:
-      namespaces.created.has('user') || context.seccomp?.listener !== undefined || engineActs(spec, context),
+      namespaces.created.has('user') || context.seccomp?.listener !== undefined || tellsOfPid(spec, context),
     outerLimits: namespaces.created.has('user') && !staged,
     setgroupsDenied: deniesSetgroups(spec, context),
   };

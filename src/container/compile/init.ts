@@ -47,12 +47,18 @@ export interface Creation {
 }
 
 /** Whether the engine has something to do between the mounts and the program. */
-export function engineActs({ hooks, linux }: OciSpec, context: CreateContext): boolean {
+function engineActs({ hooks, linux }: OciSpec, context: CreateContext): boolean {
   return (
     context.prepare === true ||
     (hooks?.prestart ?? []).length + (hooks?.createRuntime ?? []).length > 0 ||
     Object.keys(linux?.netDevices ?? {}).length > 0
   );
+}
+
+/** Whether the engine must know the pid before it hears of anything else: hooks are told it, or the poststop hooks follow upon theirs. */
+export function tellsOfPid(spec: OciSpec, context: CreateContext): boolean {
+  const { createContainer = [], startContainer = [] } = spec.hooks ?? {};
+  return engineActs(spec, context) || createContainer.length + startContainer.length > 0;
 }
 
 /** The first process, from its birth to the program. */
