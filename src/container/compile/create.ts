@@ -3,6 +3,7 @@
  * plan. Programs: `launcher`, which stays outside, and `init`, which becomes the container's program; between them `stage` where a time
  * namespace with clocks of its own needs a parent inside of the new user namespace, and `maps-N`, which hold mappings of mounts.
  */
+import { posix } from 'node:path';
 import type { Plan } from '../plan/plan.js';
 import { parseMountOptions } from '../spec/mount-options.js';
 import type { OciSpec } from '../spec/types.js';
@@ -36,7 +37,8 @@ import { PEER, TAG } from './tags.js';
  * Compiles `create` or `run`.
  * @throws CompileError for what this machine cannot do, and for what would change the host instead of the container
  */
-export function compileCreate(spec: OciSpec, context: CreateContext): Plan {
+export function compileCreate(given: OciSpec, context: CreateContext): Plan {
+  const spec = withPlainDestinations(given, context);
   check(spec, context);
   const namespaces = planNamespaces(spec, context);
   const launcher = new ProgramBuilder('launcher');
@@ -84,6 +86,19 @@ export function compileCreate(spec: OciSpec, context: CreateContext): Plan {
 
   runInit(init, creation);
   return planOf([launcher, ...helpers, ...(staged ? [stage] : []), init], context);
+}
+
+/** A destination may name its place by the root's path on the host: older clients do so, and other runtimes take it. */
+function withPlainDestinations(spec: OciSpec, context: CreateContext): OciSpec {
+  const root = `${posix.resolve(context.bundle, spec.root.path)}/`;
+  if (root === '//' || spec.mounts?.some(({ destination }) => destination.startsWith(root)) !== true)
+    return spec;
+  const mounts = spec.mounts.map((mount) =>
+    mount.destination.startsWith(root)
+      ? { ...mount, destination: mount.destination.slice(root.length - 1) }
+      : mount,
+  );
+  return { ...spec, mounts };
 }
 
 function check(spec: OciSpec, context: CreateContext): void {
