@@ -68,6 +68,13 @@ export const PACKAGES = [
   { name: 'skopeo', file: 'skopeo', for: 'test', why: 'makes and reads images as other tools have them' },
   { name: 'docker-registry', file: 'docker-registry', for: 'test', why: 'a registry that is not our own' },
   { name: 'strace', file: 'strace', for: 'test', why: 'ends programs at a chosen one of their system calls' },
+  { name: 'podman', file: 'podman', for: 'test', why: 'a client that starts containers with our runtime' },
+  {
+    name: 'containerd',
+    file: 'containerd',
+    for: 'test',
+    why: 'a client that starts containers with our runtime, also as Kubernetes makes it',
+  },
   { name: 'acpica-tools', file: 'iasl', for: 'test', why: 'disassembles our ACPI tables' },
   { name: 'fio', file: 'fio', for: 'bench', why: 'drives the block benchmarks' },
   { name: 'crun', file: 'crun', for: 'bench', why: 'container starts are measured against it' },

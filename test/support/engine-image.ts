@@ -30,6 +30,8 @@ export function busyboxArchive(
     os: 'linux',
     config,
     rootfs: { type: 'layers', diff_ids: [digestOf(layer)] },
+    // Builders count the layers in here.
+    history: [{ created: '2026-01-01T00:00:00Z', created_by: 'a test' }],
   });
   return Buffer.concat([
     tarFile({ name: 'config.json' }, document),

@@ -16,6 +16,7 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { packageRoot } from 'tvmm';
 import { makeBusyboxRoot } from './busybox-root.js';
+import { onHost } from './left.js';
 
 /** Another program that stands in for `tvmm-oci`: the resident engine's client. */
 export const OCI_STAND_IN = 'TVMM_TEST_OCI';
@@ -130,14 +131,7 @@ export class OciTest {
 
   /** What this test's containers have left: state folders, cgroups, mounts, processes. */
   left(): string[] {
-    return [
-      ...(existsSync(this.state) ? readdirSync(this.state) : []),
-      ...cgroups(this.name),
-      ...readFileSync('/proc/self/mountinfo', 'utf8')
-        .split('\n')
-        .filter((line) => line.includes(this.name)),
-      ...processes(this.name),
-    ];
+    return [...(existsSync(this.state) ? readdirSync(this.state) : []), ...onHost(this.name)];
   }
 
   async end(): Promise<void> {
@@ -145,30 +139,4 @@ export class OciTest {
       await this.oci(['delete', '--force', id]);
     rmSync(this.folder, { recursive: true, force: true });
   }
-}
-
-/** Folders of that name in every hierarchy. */
-function cgroups(name: string): string[] {
-  const mounts = readFileSync('/proc/self/mountinfo', 'utf8')
-    .split('\n')
-    .flatMap((line) => (/ - cgroup2? /.test(line) ? [line.split(' ')[4] ?? ''] : []));
-  return mounts.map((mount) => join(mount, name)).filter((path) => existsSync(path));
-}
-
-/** Processes whose root or working directory is below the test's folder, or whose command line names it. */
-function processes(name: string): string[] {
-  return readdirSync('/proc').flatMap((pid) => {
-    if (!/^\d+$/.test(pid) || Number(pid) === process.pid) return [];
-    try {
-      const cgroup = readFileSync(`/proc/${pid}/cgroup`, 'utf8');
-      const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8');
-      // A zombie is its parent's to reap: outside of a test that is the machine's init.
-      if (/\) Z /.test(readFileSync(`/proc/${pid}/stat`, 'latin1'))) return [];
-      return cgroup.includes(name) || command.includes(name)
-        ? [`${pid} ${command.replaceAll('\0', ' ')}`]
-        : [];
-    } catch {
-      return [];
-    }
-  });
 }
