@@ -1,5 +1,7 @@
 /** `tvmm start`: starts containers that exist. */
 import type { Command } from 'commander';
+import { failureText } from '../report.js';
+import { UsageError } from '../usage-error.js';
 import { each, engine, withStartStatus } from './common.js';
 
 const HELP = `
@@ -7,33 +9,55 @@ Examples:
   tvmm start web db          start two containers
   tvmm start -a job          start one and stay with its output; its exit status is ours
   tvmm start -ai shell       with our input, too
+  tvmm start --all-restarting   what a boot runs: every container whose --restart asks for it
 `;
+
+interface StartFlags {
+  readonly attach?: boolean;
+  readonly interactive?: boolean;
+  readonly allRestarting?: boolean;
+  readonly debug?: boolean;
+}
+
+async function startAll(words: readonly string[]): Promise<void> {
+  if (words.length > 0) throw new UsageError('--all-restarting takes no names');
+  const { startAllRestarting } = await import('../../container/engine/at-boot.js');
+  for (const { name, error } of await startAllRestarting(await engine())) {
+    if (error === undefined) process.stdout.write(`${name}\n`);
+    else {
+      process.stderr.write(failureText(error, false));
+      process.exitCode = 1;
+    }
+  }
+}
 
 export function register(program: Command): void {
   program
     .command('start')
     .description('Start containers that have been created or have stopped.')
-    .argument('<container...>', 'names or ids')
+    .argument('[container...]', 'names or ids')
+    .option('--all-restarting', 'every container whose restart policy wants it to run, as after a boot')
     .option('-a, --attach', 'show its output and pass signals on')
     .option('-i, --interactive', 'join our stdin as well')
     .addHelpText('after', HELP)
-    .action(
-      async (words: string[], options: { attach?: boolean; interactive?: boolean; debug?: boolean }) => {
-        const foreground = options.attach === true || options.interactive === true;
-        const [first, second] = words;
-        if (!foreground || first === undefined || second !== undefined) {
-          const { startContainer } = await import('../../container/engine/start.js');
-          return each(words, (context, id) =>
-            context.store.locked(id, (record) => startContainer(context, record)),
-          );
-        }
-        return withStartStatus(async () => {
-          const context = await engine();
-          const record = context.store.read(context.store.resolve(first));
-          const { startAttached } = await import('./foreground.js');
-          if (record !== undefined)
-            process.exitCode = await startAttached(context, record, options.interactive === true);
-        }, options.debug);
-      },
-    );
+    .action(async (words: string[], options: StartFlags) => {
+      if (options.allRestarting === true) return startAll(words);
+      if (words.length === 0)
+        throw new UsageError('there is no container to start', 'name one, see tvmm ps -a');
+      const foreground = options.attach === true || options.interactive === true;
+      const [first, second] = words;
+      if (!foreground || first === undefined || second !== undefined) {
+        const { startContainer } = await import('../../container/engine/start.js');
+        return each(words, (context, id) =>
+          context.store.locked(id, (record) => startContainer(context, record)),
+        );
+      }
+      return withStartStatus(async () => {
+        const context = await engine();
+        const record = context.store.read(context.store.resolve(first));
+        const { startAttached } = await import('./foreground.js');
+        if (record !== undefined)
+          process.exitCode = await startAttached(context, record, options.interactive === true);
+      }, options.debug);
+    });
 }

@@ -6,7 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { EngineContext } from './context.js';
 import { ContainerNotFoundError } from './errors.js';
 import type { ContainerRecord } from './record.js';
-import { parseRestartPolicy, restartPause, shouldRestart } from './restart.js';
+import { endedRun, parseRestartPolicy, restartPause, shouldRestart } from './restart.js';
 import { settle } from './settle.js';
 import { startContainer } from './start.js';
 import { removeContainer } from './stop.js';
@@ -16,11 +16,7 @@ function ranMs({ started, finished }: ContainerRecord): number {
 }
 
 function wantsRestart(record: ContainerRecord): boolean {
-  return shouldRestart(parseRestartPolicy(record.options.restart), {
-    exitCode: record.exitCode ?? 255,
-    restarts: record.restarts,
-    stopRequested: record.stopRequested,
-  });
+  return shouldRestart(parseRestartPolicy(record.options.restart), endedRun(record));
 }
 
 /**

@@ -42,6 +42,11 @@ export function identify(pid: number): ProcessIdentity | undefined {
   return { pid, startTime, boot: bootId() };
 }
 
+/** The machine has been started anew since: it cannot run, whoever has its pid now. */
+export function isOfEarlierBoot(identity: ProcessIdentity): boolean {
+  return identity.boot !== bootId();
+}
+
 /** Whether that very process still runs. */
 export function isAlive(identity: ProcessIdentity | undefined): boolean {
   if (identity === undefined) return false;

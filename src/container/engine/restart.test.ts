@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { parseRestartPolicy, restartPause, shouldRestart } from './restart.js';
+import { parseRestartPolicy, restartPause, shouldRestart, wantsStartAtBoot } from './restart.js';
 
 const ended = (exitCode: number, restarts = 0, stopRequested = false) => ({
   exitCode,
@@ -13,6 +13,17 @@ describe('the restart policy', () => {
       expect(shouldRestart(parseRestartPolicy(text), ended(0, 1000))).toBe(true);
       expect(shouldRestart(parseRestartPolicy(text), ended(1, 0, true))).toBe(false);
     }
+  });
+
+  it('starts at boot what ran, and with always what the user had stopped', () => {
+    const at = (policy: string, run: ReturnType<typeof ended>) =>
+      wantsStartAtBoot(parseRestartPolicy(policy), run);
+    expect(at('always', ended(0, 0, true))).toBe(true);
+    expect(at('unless-stopped', ended(0, 0, true))).toBe(false);
+    expect(at('unless-stopped', ended(255))).toBe(true);
+    expect(at('on-failure', ended(255))).toBe(true);
+    expect(at('on-failure', ended(0))).toBe(false);
+    expect(at('no', ended(255))).toBe(false);
   });
 
   it('starts again on failure as often as it says', () => {

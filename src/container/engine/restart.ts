@@ -1,5 +1,6 @@
 /** `--restart`: no, always, unless-stopped, on-failure[:N]; whether and when a container that has ended is started again. Pure. */
 import { OptionError } from './errors.js';
+import type { ContainerRecord } from './record.js';
 
 export interface RestartPolicy {
   readonly kind: 'no' | 'always' | 'unless-stopped' | 'on-failure';
@@ -28,10 +29,25 @@ export interface EndedRun {
   readonly stopRequested: boolean;
 }
 
+/** A run that nobody saw the end of counts as failed. */
+export function endedRun(record: Pick<ContainerRecord, 'exitCode' | 'restarts' | 'stopRequested'>): EndedRun {
+  const { exitCode = 255, restarts, stopRequested } = record;
+  return { exitCode, restarts, stopRequested };
+}
+
 export function shouldRestart(policy: RestartPolicy, run: EndedRun): boolean {
   if (run.stopRequested || policy.kind === 'no') return false;
   if (policy.kind !== 'on-failure') return true;
   return run.exitCode !== 0 && (policy.most === undefined || run.restarts < policy.most);
+}
+
+/**
+ * Whether a container is to be started when the machine has been, as docker does it: `always` even if the user had stopped it, `on-failure` if
+ * its last run failed, which one that the machine's end has cut off did.
+ */
+export function wantsStartAtBoot(policy: RestartPolicy, run: EndedRun): boolean {
+  if (policy.kind === 'always') return true;
+  return shouldRestart(policy, run);
 }
 
 const FIRST_PAUSE_MS = 100;

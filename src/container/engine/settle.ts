@@ -10,7 +10,7 @@ import type { EngineContext } from './context.js';
 import { note } from './events.js';
 import { minderOptions } from './log-options.js';
 import { adopt, CONSOLE_SOCKET, type ExitRecord, MINDER_SOCKET, MinderClient, readExit } from './minder.js';
-import { identify, isAlive } from './process.js';
+import { identify, isAlive, isOfEarlierBoot } from './process.js';
 import type { ContainerRecord } from './record.js';
 import { rootlessFacts } from './rootless.js';
 import { userNetworkFile } from './user-tools.js';
@@ -97,8 +97,7 @@ export async function finalize(context: EngineContext, record: ContainerRecord):
     (kills) => kills > 0,
     () => false,
   );
-  let problem =
-    exit === undefined ? 'its minder was killed, so that nobody knows its exit status' : undefined;
+  let problem = exit === undefined ? whyUnknown(record) : undefined;
   try {
     await takeDown(context, record);
   } catch (error) {
@@ -119,6 +118,12 @@ export async function finalize(context: EngineContext, record: ContainerRecord):
   if (oomKilled) note(context.paths, 'oom', record);
   note(context.paths, 'die', record, { exitCode: String(settled.exitCode) });
   return settled;
+}
+
+function whyUnknown({ init }: ContainerRecord): string {
+  return init !== undefined && isOfEarlierBoot(init)
+    ? 'the machine ended while it ran'
+    : 'its minder was killed, so that nobody knows its exit status';
 }
 
 /** What the minder recorded of this very run; waits for it as long as the minder lives. */

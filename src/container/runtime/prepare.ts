@@ -24,7 +24,7 @@ import { runHooks, runHooksAnyway } from './hooks.js';
 import { hostFacts } from './host.js';
 import type { ContainerLock } from './lock.js';
 import { writePidFile } from './pid-file.js';
-import { processInfo } from './process-info.js';
+import { bootId, processInfo } from './process-info.js';
 import type { ContainerRecord } from './record.js';
 import { ociState } from './status.js';
 import { ContainerFolder } from './store.js';
@@ -244,7 +244,7 @@ export class PreparedCreate {
       case TAG.pid: {
         // A program that had nothing to do may have ended by now: then no process has this start time.
         const { pid, startTime } = processInfo(value) ?? { pid: value, startTime: '0' };
-        this.#record = { ...this.#record, init: { pid, startTime } };
+        this.#record = { ...this.#record, init: { pid, startTime, boot: bootId() } };
         this.folder.writeRecord(this.#record);
         return undefined;
       }

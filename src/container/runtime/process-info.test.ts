@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { expect, test } from 'vitest';
-import { isAlive, parseStat, processInfo } from './process-info.js';
+import { bootId, isAlive, parseStat, processInfo } from './process-info.js';
 
 test('a program name with spaces and parentheses does not shift the fields', () => {
   const rest = Array.from({ length: 30 }, (_, at) => String(at + 4)).join(' ');
@@ -17,6 +17,13 @@ test('this process is alive, and not with another start time', () => {
   if (self === undefined) throw new Error('no /proc/self');
   expect(isAlive(self)).toBe(true);
   expect(isAlive({ pid: self.pid, startTime: '1' })).toBe(false);
+});
+
+test('what ran under an earlier boot is not the process that has its pid and start time now', () => {
+  const self = processInfo(process.pid);
+  if (self === undefined) throw new Error('no /proc/self');
+  expect(isAlive({ ...self, boot: bootId() })).toBe(true);
+  expect(isAlive({ ...self, boot: '00000000-0000-0000-0000-000000000000' })).toBe(false);
 });
 
 test('a process that has ended is not alive', () => {

@@ -1,6 +1,6 @@
 /**
- * What /proc/PID/stat (proc(5)) tells of a process. Pid and start time together name a process for as long as the machine runs; the pid
- * alone may name another one tomorrow.
+ * What /proc/PID/stat (proc(5)) tells of a process. Pid and start time together name a process for as long as the machine runs, with the id of
+ * that boot for ever; the pid alone may name another one tomorrow.
  */
 import { readFileSync } from 'node:fs';
 import { errnoOf } from './errors.js';
@@ -9,6 +9,8 @@ export interface ProcessName {
   readonly pid: number;
   /** Clock ticks since boot, as the kernel prints them. */
   readonly startTime: string;
+  /** /proc/sys/kernel/random/boot_id; absent in records of versions that did not know it. */
+  readonly boot?: string;
 }
 
 export interface ProcessInfo extends ProcessName {
@@ -39,8 +41,19 @@ export function parseStat(pid: number, text: string): ProcessInfo | undefined {
     : { pid, state, startTime };
 }
 
+/** The id of this boot; empty where the kernel does not tell. */
+export function bootId(): string {
+  try {
+    return readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
+  } catch {
+    return '';
+  }
+}
+
 /** True while the process exists and is no zombie. */
-export function isAlive({ pid, startTime }: ProcessName): boolean {
+export function isAlive({ pid, startTime, boot }: ProcessName): boolean {
   const now = processInfo(pid);
-  return now !== undefined && now.startTime === startTime && !['Z', 'X', 'x'].includes(now.state);
+  if (now === undefined || now.startTime !== startTime || ['Z', 'X', 'x'].includes(now.state)) return false;
+  // Machines that boot alike give the same pid at the same tick.
+  return boot === undefined || boot === bootId();
 }

@@ -11,7 +11,7 @@ const RECORD: ContainerRecord = {
   created: '2026-01-02T03:04:05.000Z',
   annotations: { a: 'b' },
   phase: 'created',
-  init: { pid: 7, startTime: '123' },
+  init: { pid: 7, startTime: '123', boot: 'b0' },
   hooks: { poststop: [{ path: '/hook', args: ['hook', ''], timeout: 3 }] },
   ownPidNamespace: true,
   hasProcess: true,

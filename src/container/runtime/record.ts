@@ -65,6 +65,7 @@ export function parseRecord(text: string, path: string): ContainerRecord {
   const init = root.member('init').object((field) => ({
     pid: field.member('pid').requiredInteger(1, 2 ** 31 - 1),
     startTime: field.member('startTime').requiredText(),
+    ...(field.member('boot').value === undefined ? {} : { boot: field.member('boot').requiredText() }),
   }));
   const cgroup = root.member('cgroup').object((field) => parseCgroupState(field.value));
   const resctrl = root.member('resctrl').object((field) => {
