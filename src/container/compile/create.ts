@@ -50,7 +50,7 @@ export function compileCreate(given: OciSpec, context: CreateContext): Plan {
 
   startLauncher(launcher, spec, context, namespaces);
   const sources = openSources(launcher, spec, context, namespaces, helpers);
-  joinNamespaces(launcher, namespaces);
+  joinNamespaces(launcher, namespaces, context);
   const creation: Creation = {
     spec,
     context,

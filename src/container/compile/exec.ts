@@ -90,6 +90,14 @@ export function compileExec(process: OciProcess, context: ExecContext, shared: E
   return planOf([launcher, exec], context, context.pidfd === undefined ? {} : { pidfd: context.pidfd });
 }
 
+/**
+ * Nobody is born from inside of a cgroup namespace into a cgroup who comes from outside of it: ENOENT, where cgroup v2 is mounted with
+ * nsdelegate. So the process joins that one itself, being in its cgroup.
+ */
+function joinsCgroupNamespaceLate({ namespaces, cgroup }: ExecContext): boolean {
+  return namespaces.includes('cgroup') && cgroup?.unified !== undefined;
+}
+
 const ORDER: readonly NamespaceType[] = ['user', 'cgroup', 'ipc', 'uts', 'network', 'pid', 'time', 'mount'];
 
 /** Joins all namespaces of the container's first process at once, through one descriptor that cannot come to mean another process. */
@@ -123,7 +131,8 @@ function enterContainer(launcher: ProgramBuilder, context: ExecContext): void {
       { result: 'root' },
     );
   }
-  const types = ORDER.filter((type) => namespaces.includes(type));
+  const late = joinsCgroupNamespaceLate(context) ? 'cgroup' : undefined;
+  const types = ORDER.filter((type) => type !== late && namespaces.includes(type));
   if (types.length === 0) return;
   const flags = types.reduce((sum, type) => sum + NAMESPACES[type].flag, 0);
   launcher.call(
@@ -143,6 +152,13 @@ function runExec(
 ): void {
   const { seccomp, host } = context;
   const setgroupsDenied = context.setgroupsDenied === true || host.setgroupsDenied === true;
+  if (joinsCgroupNamespaceLate(context)) {
+    const { flag, flagName } = NAMESPACES.cgroup;
+    exec.call('join the cgroup namespace of the container', 'setns', [
+      register('pidfd'),
+      named(flag, flagName),
+    ]);
+  }
   if (user) becomeRoot(exec, setgroupsDenied);
   setUndumpable(exec);
   joinCgroups(exec, context);

@@ -16,7 +16,13 @@ import { ensureWorkingDirectory, makePathsReadonly, maskPaths } from './hidden-p
 import { askForRlimits, resetAffinity, setRlimits, setScheduling } from './limits.js';
 import { setLoopbackUp } from './loopback.js';
 import { makeDevReadonly, mountAll } from './mounts.js';
-import { becomeRoot, makeOwnNamespaces, type NamespacePlan, setNames } from './namespaces.js';
+import {
+  becomeRoot,
+  joinCgroupNamespace,
+  makeOwnNamespaces,
+  type NamespacePlan,
+  setNames,
+} from './namespaces.js';
 import {
   candidatesOf,
   checkProgram,
@@ -76,6 +82,7 @@ export function runInit(init: ProgramBuilder, creation: Creation): void {
   if (namespaces.user) becomeRoot(init, creation.setgroupsDenied);
   setUndumpable(init);
   joinCgroups(init, context);
+  joinCgroupNamespace(init, namespaces, context);
   resetAffinity(init);
   makeOwnNamespaces(init, namespaces);
   init.call('start a session', 'setsid', []);

@@ -52,6 +52,14 @@ export function madeByInit(plan: NamespacePlan): readonly NamespaceType[] {
   return types.filter((type) => plan.created.has(type));
 }
 
+/**
+ * Whether the first process itself joins the cgroup namespace that the configuration names. From inside of one, the kernel lets nobody be born
+ * into a cgroup who comes from outside of it (ENOENT, where cgroup v2 is mounted with nsdelegate). In a new user namespace it may not join it.
+ */
+export function joinsCgroupNamespaceLate(plan: NamespacePlan, context: CreateContext): boolean {
+  return plan.joined.has('cgroup') && context.cgroup?.unified !== undefined && !plan.created.has('user');
+}
+
 /** CLONE_NEW* of what clone3 makes. */
 export function cloneFlags(types: Iterable<NamespaceType>): bigint {
   let flags = 0n;
@@ -69,9 +77,10 @@ export function openNamespaces(launcher: ProgramBuilder, plan: NamespacePlan): v
  * Joins them. The mount namespace comes last. Where a user namespace is joined, too, the others are tried with the caller's own privileges
  * first (a network namespace may belong to root), and again with those inside.
  */
-export function joinNamespaces(launcher: ProgramBuilder, plan: NamespacePlan): void {
+export function joinNamespaces(launcher: ProgramBuilder, plan: NamespacePlan, context: CreateContext): void {
   const { joined } = plan;
-  const others = NAMESPACE_TYPES.filter((type) => type !== 'user' && joined.has(type));
+  const late = joinsCgroupNamespaceLate(plan, context) ? 'cgroup' : undefined;
+  const others = NAMESPACE_TYPES.filter((type) => type !== 'user' && type !== late && joined.has(type));
   const join = (type: NamespaceType, allow?: readonly string[]) => {
     const kind = NAMESPACES[type];
     launcher.call(
@@ -93,6 +102,16 @@ export function joinNamespaces(launcher: ProgramBuilder, plan: NamespacePlan): v
   join('user');
   for (const type of others)
     launcher.unless('not-negative', `joined-${type}`, `${type}-joined`, () => join(type));
+}
+
+/** The first process is in its cgroup. */
+export function joinCgroupNamespace(init: ProgramBuilder, plan: NamespacePlan, context: CreateContext): void {
+  if (!joinsCgroupNamespaceLate(plan, context)) return;
+  const { flag, flagName } = NAMESPACES.cgroup;
+  init.call(`join the cgroup namespace ${plan.joined.get('cgroup')}`, 'setns', [
+    register('ns-cgroup'),
+    named(flag, flagName),
+  ]);
 }
 
 /** The lines of a uid_map. */

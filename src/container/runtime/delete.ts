@@ -3,8 +3,8 @@
  * create that was killed has left, whatever step that had come to, and on what an earlier delete has left.
  */
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Cgroup } from '../cgroup/cgroup.js';
-import { hierarchies } from '../cgroup/state.js';
+import { Cgroup } from '../cgroup/cgroup.js';
+import type { CgroupFolder } from '../cgroup/state.js';
 import { ContainerStatusError, DeleteError, errnoOf } from './errors.js';
 import { runHooksAnyway } from './hooks.js';
 import { signalProcess } from './kill.js';
@@ -36,9 +36,10 @@ export async function deleteContainer(
 export async function destroy(folder: ContainerFolder, record: ContainerRecord): Promise<void> {
   const cgroup = cgroupOf(record);
   if (record.init !== undefined) await killProcess(record.init, cgroup);
-  if (cgroup !== undefined && isOurs(record)) {
-    await cgroup.kill();
-    await cgroup.remove();
+  const own = ownPart(record);
+  if (own !== undefined) {
+    await own.kill();
+    await own.remove();
   }
   if (record.resctrl !== undefined) {
     const { removeResctrl } = await import('./resctrl.js');
@@ -47,10 +48,17 @@ export async function destroy(folder: ContainerFolder, record: ContainerRecord):
   removeFolder(folder);
 }
 
-/** A create that was killed early may only have planned a cgroup that is another container's: then nothing of it was made for this one. */
-function isOurs({ phase, cgroup }: ContainerRecord): boolean {
-  if (phase === 'created' || cgroup === undefined) return true;
-  return hierarchies(cgroup).every(({ folder }) => cgroup.made.includes(folder));
+/**
+ * The hierarchies in which the cgroup was made for this container. A create that was killed early may only have planned one that is another
+ * container's: then nothing of it was.
+ */
+function ownPart({ phase, cgroup }: ContainerRecord): Cgroup | undefined {
+  if (cgroup === undefined) return undefined;
+  const isOwn = ({ folder }: CgroupFolder) => phase === 'created' || cgroup.made.includes(folder);
+  const { v2, made } = cgroup;
+  const v1 = Object.fromEntries(Object.entries(cgroup.v1).filter(([, place]) => isOwn(place)));
+  const own = new Cgroup({ v1, ...(v2 === undefined || !isOwn(v2) ? {} : { v2 }), made });
+  return own.present ? own : undefined;
 }
 
 export function removeFolder(folder: ContainerFolder): void {
