@@ -1,5 +1,5 @@
 /** Options of run and create as a container sees them, docker's one by one; and those that are refused with a sentence. Needs root. */
-import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { engineHost } from './support/engine.js';
@@ -46,6 +46,18 @@ describe('tvmm run', () => {
     expect(status).toBe(125);
     expect(stderr).toContain('link');
     expect(readdirSync(join(base, 'outside'))).toEqual([]);
+  });
+
+  it('leaves a plain folder as it is in a user namespace, and needs no mount points in it', async () => {
+    const folder = join(base, 'bare');
+    mkdirSync(join(folder, 'bin'), { recursive: true });
+    copyFileSync('/bin/busybox', join(folder, 'bin/busybox'));
+    const script = 'touch /mine; stat -c %u /bin /mine';
+    const options = ['--rm', '--network', 'none', '--userns', 'private', '--rootfs', folder];
+    const { stdout, stderr } = await tvmm(['run', ...options, 'busybox', 'sh', '-c', script]);
+    expect({ stdout, stderr }).toEqual({ stdout: '0\n0\n', stderr: '' });
+    expect(readdirSync(folder)).toEqual(['bin']);
+    expect(readdirSync(join(base, 'root/plain'))).toEqual([]);
   });
 
   it('takes docker’s seccomp profiles, whose rules depend on capabilities', async () => {

@@ -1,10 +1,13 @@
 /**
- * `tvmm image pull|load|save|ls|rm|inspect|prune`: container images, beside the default guest's `build` and `path`. Parses and prints;
+ * `tvmm image pull|load|save|ls|rm|inspect|prune|tag|history|import`: container images, beside the default guest's `build` and `path`. Parses and prints;
  * the work is src/container/image, imported when a command runs.
  */
 import { type Command, Option } from 'commander';
 import type * as Images from '../container/image/index.js';
 import { register as registerGuest } from './image.js';
+import { registerChanges } from './image-changes.js';
+import { registerList } from './image-list.js';
+import { openSession, print, rootOption, type StoreFlags, shortId } from './image-session.js';
 import { formatSize, sizeOption } from './units.js';
 import { UsageError } from './usage-error.js';
 
@@ -16,77 +19,10 @@ says otherwise. Names are written as elsewhere: debian:12 is docker.io/library/d
 Examples:
   tvmm image pull debian:12
   tvmm image pull --tls-verify=false registry.example:5000/team/app
+  tvmm image tag debian:12 localhost/base:1
   tvmm image save debian:12 | ssh other tvmm image load
   tvmm image prune --keep 10G                remove what was not used for longest
 `;
-
-interface StoreFlags {
-  readonly root?: string;
-}
-
-/** What is under way, and how to stop it. */
-interface Session extends Disposable {
-  readonly images: typeof Images;
-  readonly store: Images.ImageStore;
-  readonly signal: AbortSignal;
-}
-
-async function openSession(flags: StoreFlags): Promise<Session> {
-  const images = await import('../container/image/index.js');
-  const store = images.ImageStore.open(flags.root);
-  const controller = new AbortController();
-  let received: NodeJS.Signals | undefined;
-  // Stopped in order: nothing half made stays. A second signal ends the process as it always does.
-  const stop = (signal: NodeJS.Signals): void => {
-    received = signal;
-    controller.abort(new UsageError(`stopped by ${signal}`));
-  };
-  process.once('SIGINT', stop).once('SIGTERM', stop);
-  return {
-    images,
-    store,
-    signal: controller.signal,
-    [Symbol.dispose]() {
-      process.off('SIGINT', stop).off('SIGTERM', stop);
-      // The end that the caller expects of a command that a signal stopped.
-      if (received !== undefined) process.kill(process.pid, received);
-    },
-  };
-}
-
-function print(value: unknown): void {
-  process.stdout.write(`${JSON.stringify(value, undefined, 2)}\n`);
-}
-
-/** Columns under their titles. */
-export function table(rows: readonly (readonly string[])[]): string {
-  const widths = (rows[0] ?? []).map((_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0)));
-  const line = (row: readonly string[]): string =>
-    row.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join('  ');
-  return rows.map((row) => `${line(row).trimEnd()}\n`).join('');
-}
-
-const shortId = (digest: string): string => digest.replace(/^sha\d+:/, '').slice(0, 12);
-
-/** How long ago, in the largest unit. */
-export function ago(milliseconds: number): string {
-  const steps = [
-    [86_400_000 * 365, 'year'],
-    [86_400_000 * 30, 'month'],
-    [86_400_000, 'day'],
-    [3_600_000, 'hour'],
-    [60_000, 'minute'],
-  ] as const;
-  for (const [size, name] of steps) {
-    const count = Math.floor(milliseconds / size);
-    if (count > 0) return `${count} ${name}${count === 1 ? '' : 's'} ago`;
-  }
-  return 'just now';
-}
-
-function rootOption(): Option {
-  return new Option('--root <dir>', 'the folder of images and containers');
-}
 
 /** One line of progress out of what the layers report. */
 export function pullLine(name: string): (progress: Images.PullProgress) => string {
@@ -189,31 +125,6 @@ async function save(
   }
 }
 
-async function list(flags: StoreFlags & { json?: boolean; quiet?: boolean }): Promise<void> {
-  using session = await openSession(flags);
-  const { images, store } = session;
-  const rows = [['NAME', 'ID', 'PULLED', 'SIZE']];
-  const found = [];
-  for (const record of await store.records()) {
-    const image = await store.load(record.manifest, record.name).catch(() => undefined);
-    const name = images.familiarName(images.parseReference(record.name));
-    const bytes = image === undefined ? 0 : await images.imageSize(store, image);
-    found.push({
-      name,
-      id: image?.id,
-      manifest: record.manifest,
-      pulledAt: new Date(record.pulledAt).toISOString(),
-      bytes,
-    });
-    const size = image === undefined ? 'damaged' : formatSize(bytes);
-    rows.push([name, shortId(image?.id ?? record.manifest), ago(Date.now() - record.pulledAt), size]);
-  }
-  if (flags.json === true) print(found);
-  else if (flags.quiet === true)
-    process.stdout.write([...new Set(found.map(({ id, manifest }) => `${id ?? manifest}\n`))].join(''));
-  else process.stdout.write(table(rows));
-}
-
 async function inspect(names: readonly string[], flags: StoreFlags): Promise<void> {
   using session = await openSession(flags);
   const { images, store } = session;
@@ -305,13 +216,8 @@ export function register(program: Command): void {
     )
     .addOption(rootOption())
     .action(save);
-  image
-    .command('ls')
-    .description('list the images')
-    .option('--json', 'print them as a JSON array')
-    .option('-q, --quiet', 'print the ids only')
-    .addOption(rootOption())
-    .action(list);
+  registerList(image);
+  registerChanges(image);
   image
     .command('inspect')
     .description('print what is known of images, as JSON')

@@ -13,6 +13,15 @@ export const ENGINE_COMMANDS: readonly Omit<CommandEntry, 'group'>[] = [
   { name: 'attach', summary: 'join our terminal to a container', load: () => import('./attach.js') },
   { name: 'logs', summary: 'show what a container has printed', load: () => import('./logs.js') },
   { name: 'cp', summary: 'copy files into and out of containers', load: () => import('./cp.js') },
+  { name: 'diff', summary: 'show what a container has changed', load: () => import('./diff.js') },
+  { name: 'commit', summary: 'make an image out of a container', load: () => import('./commit.js') },
+  {
+    name: 'export',
+    summary: 'write a container’s files as a tar archive',
+    load: () => import('./export.js'),
+  },
+  { name: 'port', summary: 'show the published ports of a container', load: () => import('./port.js') },
+  { name: 'rename', summary: 'give a container another name', load: () => import('./rename.js') },
   { name: 'inspect', summary: 'show everything about containers', load: () => import('./inspect.js') },
   { name: 'stats', summary: 'show what containers use', load: () => import('./stats.js') },
   { name: 'top', summary: 'list the processes of a container', load: () => import('./top.js') },
@@ -24,5 +33,11 @@ export const ENGINE_COMMANDS: readonly Omit<CommandEntry, 'group'>[] = [
   { name: 'update', summary: 'change limits of containers', load: () => import('./update.js') },
   { name: 'volume', summary: 'folders that outlive containers', load: () => import('./volume.js') },
   { name: 'network', summary: 'the networks that containers join', load: () => import('./network.js') },
+  {
+    name: 'system',
+    summary: 'what containers take of the disk, and cleaning up',
+    load: () => import('./system.js'),
+  },
+  { name: 'container', summary: 'remove containers that do not run', load: () => import('./container.js') },
   { name: 'pod', summary: 'containers that share a network', load: () => import('./pod.js') },
 ];

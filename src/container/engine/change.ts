@@ -73,3 +73,17 @@ export async function updateContainer(
     return changed;
   });
 }
+
+/** @throws ContainerNameError when the name is taken */
+export async function renameContainer(
+  context: EngineContext,
+  id: string,
+  name: string,
+): Promise<ContainerRecord> {
+  return context.store.locked(id, async (found) => {
+    const record = await settle(context, found);
+    const renamed = await context.store.rename(record, name);
+    note(context.paths, 'rename', renamed, { oldName: record.name });
+    return renamed;
+  });
+}

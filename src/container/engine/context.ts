@@ -41,6 +41,16 @@ export interface EngineImage {
   readonly defaults: ImageDefaults;
 }
 
+/** What a container's root consists of. */
+export interface RootParts {
+  /** The whole tree, once it is mounted. */
+  readonly root: string;
+  /** What the container has written, as an overlay's upper folder; undefined where the tree is one folder. */
+  readonly upper: string | undefined;
+  /** What is below it, topmost first. */
+  readonly lower: readonly string[];
+}
+
 export type PullPolicy = 'missing' | 'always' | 'never';
 
 export interface ImageSource {
@@ -64,6 +74,8 @@ export interface EngineImages {
   /** Mounts it. @returns its absolute path */
   mount(record: ContainerRecord): Promise<string>;
   unmount(record: ContainerRecord): Promise<void>;
+  /** Where its parts are, mounted or not. */
+  parts(record: ContainerRecord): Promise<RootParts>;
   /** Removes the container's own layer. */
   remove(record: ContainerRecord): Promise<void>;
   /** `--user` and `--group-add` as the files below `root` say. */

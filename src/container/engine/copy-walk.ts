@@ -24,6 +24,8 @@ export interface WalkOptions {
   readonly xattrs?: boolean;
   /** Owners as they are to be written down. */
   readonly owner?: (found: { uid: number; gid: number }) => { uid: number; gid: number };
+  /** Called when a folder has been given and nothing in it yet. */
+  readonly inFolder?: (fd: number, name: string) => void;
   /** What to leave out, by its name in the stream. */
   readonly skip?: (name: string) => boolean;
 }
@@ -60,6 +62,7 @@ class Walk {
 
   #folder(fd: number, name: string, stat: Stats, depth: number): void {
     if (name !== '') this.#plain(fd, name, stat, 'directory');
+    this.options.inFolder?.(fd, name);
     for (const child of readdirSync(procPath(fd), 'latin1').sort()) {
       const below = openat(fd, child, O_PATH | O_NOFOLLOW);
       // Removed meanwhile.

@@ -88,7 +88,7 @@ async function withRoot<T>(
 }
 
 /** Ids of the host as the container calls them; what is not its own is nobody's. */
-function toContainer({ firstId = 0 }: ContainerRecord) {
+export function toContainer({ firstId = 0 }: ContainerRecord) {
   const map = (id: number) => (id >= firstId && id < firstId + USERNS_SIZE ? id - firstId : 65_534);
   return firstId === 0
     ? undefined

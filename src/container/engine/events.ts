@@ -20,6 +20,8 @@ export const EVENT_ACTIONS = [
   'restart',
   'update',
   'rename',
+  'commit',
+  'export',
   'exec',
   'destroy',
 ] as const;

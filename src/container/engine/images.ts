@@ -3,7 +3,7 @@ import { realpathSync, statSync } from 'node:fs';
 import type { ImageStore, StoredImage } from '../image/store.js';
 import type { EngineImage, EngineImages } from './context.js';
 import { OptionError } from './errors.js';
-import { idMappings } from './options/namespaces.js';
+import { mountPlain, ownerMap, plainParts, removePlain, unmountPlain } from './plain-root.js';
 import type { ContainerRecord } from './record.js';
 import { rootlessFacts } from './rootless.js';
 import { readBelow, resolveUser } from './users.js';
@@ -24,6 +24,11 @@ function plainRoot(path: string): string {
   const stat = statSync(path, { throwIfNoEntry: false });
   if (stat?.isDirectory() !== true) throw new OptionError('--rootfs', `${path} is no folder of this host`);
   return realpathSync(path);
+}
+
+/** A plain folder gets a layer above it where a user namespace could write nothing in it; without privileges no such layer can be mounted. */
+function hasLayer(record: ContainerRecord): record is ContainerRecord & { firstId: number } {
+  return record.firstId !== undefined && rootlessFacts() === undefined;
 }
 
 /** @param root of the image store */
@@ -72,20 +77,20 @@ export function engineImages(root: string): EngineImages {
     async prepare(record, image) {
       const store = await open(root);
       const { prepareRootfs } = await import('../image/rootfs.js');
-      const ranges = idMappings(record.firstId ?? 0).map(({ containerID, hostID, size }) => ({
-        containerId: containerID,
-        hostId: hostID,
-        size,
-      }));
       await prepareRootfs(store, await store.find(image.id).catch(() => store.find(image.name)), record.id, {
-        ...(record.firstId === undefined ? {} : { owners: { uid: ranges, gid: ranges } }),
+        ...(record.firstId === undefined ? {} : { owners: ownerMap(record.firstId) }),
         // The disk's file system is not the user namespace's, so that it can be mounted there as it is and not id-mapped.
         ...(record.firstId === undefined || rootlessFacts() === undefined ? {} : { kind: 'copy' }),
       });
     },
 
     async mount(record) {
-      if (record.options.rootfs !== undefined) return plainRoot(record.options.rootfs);
+      const { rootfs } = record.options;
+      if (rootfs !== undefined) {
+        const folder = plainRoot(rootfs);
+        if (!hasLayer(record)) return folder;
+        return mountPlain(root, record.id, folder, record.firstId);
+      }
       const store = await open(root);
       const [{ loadRootfs, mountRootfs }, { rootfsPlan }] = await Promise.all([
         import('../image/rootfs.js'),
@@ -94,8 +99,31 @@ export function engineImages(root: string): EngineImages {
       return mountRootfs(rootfsPlan(store, await loadRootfs(store, record.id)));
     },
 
+    async parts(record) {
+      const { rootfs } = record.options;
+      if (rootfs !== undefined) {
+        const folder = plainRoot(rootfs);
+        return hasLayer(record)
+          ? plainParts(root, record.id, folder)
+          : { root: folder, upper: undefined, lower: [] };
+      }
+      const store = await open(root);
+      const [{ loadRootfs }, { rootfsPlan }] = await Promise.all([
+        import('../image/rootfs.js'),
+        import('../image/rootfs-plan.js'),
+      ]);
+      const plan = rootfsPlan(store, await loadRootfs(store, record.id));
+      return plan.kind === 'copy'
+        ? { root: plan.root, upper: undefined, lower: [] }
+        : { root: plan.root, upper: plan.upper, lower: plan.lower };
+    },
+
     async unmount(record) {
-      if (record.options.rootfs !== undefined) return;
+      const { rootfs } = record.options;
+      if (rootfs !== undefined) {
+        if (hasLayer(record)) await unmountPlain(root, record.id, rootfs, record.firstId);
+        return;
+      }
       const store = await open(root);
       const [{ loadRootfs, unmountRootfs }, { rootfsPlan }] = await Promise.all([
         import('../image/rootfs.js'),
@@ -106,7 +134,11 @@ export function engineImages(root: string): EngineImages {
     },
 
     async remove(record) {
-      if (record.options.rootfs !== undefined) return;
+      const { rootfs } = record.options;
+      if (rootfs !== undefined) {
+        if (hasLayer(record)) await removePlain(root, record.id, rootfs, record.firstId);
+        return;
+      }
       const { removeRootfs } = await import('../image/rootfs.js');
       await removeRootfs(await open(root), record.id);
     },

@@ -4,6 +4,7 @@
  *
  *     <root>/containers/<id>/   container.json, config.json (the bundle), log, log.1, minder.sock, stdout, stderr, exit.json, etc/
  *     <root>/volumes/<name>/    volume.json and _data, which containers mount
+ *     <root>/plain/<id>/        what containers of plain folders in user namespaces have written
  *     <root>/engine/names/<name>   the id that has the name
  *     <root>/engine/events         the journal
  *     <root>/engine/locks/<id>     held by a command while it changes a container; never held while it waits for one

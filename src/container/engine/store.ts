@@ -128,6 +128,26 @@ export class ContainerStore {
     }
   }
 
+  /** Gives a container another name. The caller holds the container's lock. @throws ContainerNameError */
+  async rename(record: ContainerRecord, wanted: string): Promise<ContainerRecord> {
+    checkName(wanted);
+    using _lock = await FileLock.acquire(join(this.paths.locks, 'names'), 'exclusive', LOCK_TIMEOUT_MS);
+    this.#sweep();
+    const owner = readIfThere(join(this.paths.names, wanted))?.trim();
+    if (owner !== undefined && this.#present(owner)) {
+      throw new ContainerNameError(`the name ${wanted} is taken by container ${shortId(owner)}`, {
+        code: 'CONTAINER_NAME_TAKEN',
+        hint: 'choose another',
+      });
+    }
+    // The record counts: a claim that a crash leaves behind is taken back with the next one.
+    const renamed = { ...record, name: wanted };
+    this.write(renamed);
+    writeWhole(join(this.paths.names, wanted), `${record.id}\n`);
+    rmSync(join(this.paths.names, record.name), { force: true });
+    return renamed;
+  }
+
   /** Ends or clears away what claims that were killed have left. The caller holds the lock of the names: no other claim is under way. */
   #sweep(): void {
     for (const file of readdirSync(this.paths.names)) {
