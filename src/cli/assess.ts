@@ -18,7 +18,7 @@ Examples:
 const round = (points: number) => Math.round(points * 10) / 10;
 
 /** The text for people: the score, its layers, then every finding with what to do. */
-export function formatAssessment({ score, layers, factor, findings }: Assessment): string {
+function formatAssessment({ score, layers, factor, findings }: Assessment): string {
   const sum = layers.reduce((total, { points }) => total + points, 0);
   const width = Math.max(...layers.map(({ title }) => title.length));
   return [

@@ -134,7 +134,7 @@ complete -F _tvmm tvmm
 }
 
 /** zsh takes bash's function through bashcompinit, which is part of zsh. */
-export function zshCompletion(root: CompletionNode): string {
+function zshCompletion(root: CompletionNode): string {
   return `#compdef tvmm
 # zsh completion of tvmm: source <(tvmm completion zsh)
 (( $+functions[compdef] )) || { autoload -Uz compinit && compinit; }

@@ -25,7 +25,7 @@ Examples:
 `;
 
 /** One line of progress out of what the layers report. */
-export function pullLine(name: string): (progress: Images.PullProgress) => string {
+function pullLine(name: string): (progress: Images.PullProgress) => string {
   const layers = new Map<string, { bytes: number; size: number }>();
   return (progress) => {
     if (progress.kind === 'download') layers.set(progress.digest, progress);

@@ -21,7 +21,7 @@ const COLOUR: Readonly<Record<CheckStatus, string>> = { ok: '32', degraded: '33'
 const TITLE_WIDTH = 30;
 
 /** The report for people. */
-export function formatReport(report: DoctorReport, colours: boolean): string {
+function formatReport(report: DoctorReport, colours: boolean): string {
   const paint = (code: string, text: string) => (colours ? `\x1b[${code}m${text}\x1b[0m` : text);
   const line = ({ title, status, detail, fix }: CheckResult) => {
     const head = `  ${paint(COLOUR[status], MARK[status].padEnd(8))}  ${title.padEnd(TITLE_WIDTH)}  ${detail}`;

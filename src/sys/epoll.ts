@@ -12,7 +12,6 @@ export const EPOLLIN = 0x001;
 export const EPOLLPRI = 0x002;
 export const EPOLLOUT = 0x004;
 export const EPOLLERR = 0x008;
-export const EPOLLHUP = 0x010;
 export const EPOLLET = 2 ** 31;
 const EPOLL_CTL_ADD = 1;
 const EPOLL_CTL_DEL = 2;

@@ -156,11 +156,6 @@ export const sigaction = declare<(signal: number, action: Pointer, previous: Poi
   'int',
   ['int', 'void *', 'void *'],
 );
-export const pthreadSigmask = declare<(how: number, set: Pointer, previous: Pointer) => number>(
-  'pthread_sigmask',
-  'int',
-  ['int', 'void *', 'void *'],
-);
 export const socket = declare<(domain: number, type: number, protocol: number) => number>('socket', 'int', [
   'int',
   'int',

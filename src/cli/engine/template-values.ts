@@ -41,7 +41,7 @@ export function shown(value: unknown): string {
 }
 
 /** JSON in one line; tables are objects. */
-export function templateJson(value: unknown): string {
+function templateJson(value: unknown): string {
   return JSON.stringify(value ?? null, (_key, one: unknown) =>
     one instanceof Map ? Object.fromEntries(one) : typeof one === 'bigint' ? Number(one) : one,
   );

@@ -101,7 +101,7 @@ const allow = (type: DeviceType, major: number | undefined, minor: number | unde
  * What every container may use (config-linux.md, "Default Devices", and mknod without use, which opens nothing): goes behind the rules of
  * config.json, so that a leading "deny all" does not take /dev/null away.
  */
-export const DEFAULT_DEVICE_RULES: readonly OciDeviceRule[] = [
+const DEFAULT_DEVICE_RULES: readonly OciDeviceRule[] = [
   allow('c', undefined, undefined, 'm'),
   allow('b', undefined, undefined, 'm'),
   allow('c', 1, 3, 'rwm'), // /dev/null

@@ -30,7 +30,7 @@ type Resolve = keyof typeof RESOLVE;
 const hows = new Map<string, Struct>();
 
 /** struct open_how (linux/openat2.h). */
-export function openHow(flags: readonly Open[], resolve: readonly Resolve[]): Struct {
+function openHow(flags: readonly Open[], resolve: readonly Resolve[]): Struct {
   const how = bits('O_', O, ...flags, 'CLOEXEC');
   const limit = bits('RESOLVE_', RESOLVE, ...resolve);
   const text = `{flags: ${how.text}, resolve: ${limit.text}}`;
@@ -68,7 +68,7 @@ export function fsType(statfs: Struct): Place {
   return { from: statfs, at: STATFS.type, size: 8 };
 }
 
-export const OPEN_HOW_SIZE = 24;
+const OPEN_HOW_SIZE = 24;
 
 /** Resolution that a container's own links may take part in, but not lead out of its root. */
 export const IN_ROOT: readonly Resolve[] = ['IN_ROOT', 'NO_MAGICLINKS'];

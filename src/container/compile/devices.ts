@@ -47,7 +47,7 @@ function devIsBound(spec: OciSpec): boolean {
 }
 
 /** The devices of a container: those of its configuration, and the default ones that it does not have. */
-export function devicesOf(spec: OciSpec): readonly OciDevice[] {
+function devicesOf(spec: OciSpec): readonly OciDevice[] {
   const own = (spec.linux?.devices ?? []).map((device) => ({
     ...device,
     path: posix.resolve('/', device.path),

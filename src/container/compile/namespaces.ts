@@ -115,7 +115,7 @@ export function joinCgroupNamespace(init: ProgramBuilder, plan: NamespacePlan, c
 }
 
 /** The lines of a uid_map. */
-export function idMap(mappings: readonly OciIdMapping[]): string {
+function idMap(mappings: readonly OciIdMapping[]): string {
   return mappings.map(({ containerID, hostID, size }) => `${containerID} ${hostID} ${size}\n`).join('');
 }
 

@@ -30,7 +30,7 @@ const KINDS: readonly (readonly [number, string])[] = [
   [MS.REC, 'MS_REC'],
 ];
 
-export function propagationName(flags: number): string {
+function propagationName(flags: number): string {
   return KINDS.filter(([bit]) => (flags & bit) !== 0)
     .map(([, name]) => name)
     .join('|');

@@ -15,7 +15,7 @@ import { O } from './numbers.js';
 import { cloneTree, setAttributes } from './trees.js';
 
 /** Counted from the control socket's: above every descriptor that a plan otherwise opens, below any usual limit. */
-export const FIRST_SOURCE = 100;
+const FIRST_SOURCE = 100;
 
 const SIGKILL = 9;
 /** Waits for children whatever their signal. */

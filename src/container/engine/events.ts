@@ -8,7 +8,7 @@ import type { EnginePaths } from './paths.js';
 import type { ContainerRecord } from './record.js';
 import { object, optional, parseDocument, table, text } from './shape.js';
 
-export const EVENT_ACTIONS = [
+const EVENT_ACTIONS = [
   'create',
   'start',
   'die',
@@ -47,7 +47,7 @@ export interface EngineEvent {
 
 const MAX_JOURNAL = 2 ** 20;
 
-export function journalFile(paths: EnginePaths): string {
+function journalFile(paths: EnginePaths): string {
   return paths.events;
 }
 
@@ -77,7 +77,7 @@ export function note(
 }
 
 /** The events of a text of the journal; lines that are none are passed over. */
-export function parseEvents(journal: string): EngineEvent[] {
+function parseEvents(journal: string): EngineEvent[] {
   return journal.split('\n').flatMap((line) => {
     if (line === '') return [];
     try {

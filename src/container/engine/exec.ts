@@ -48,7 +48,7 @@ export async function execInContainer(
 }
 
 /** The process of `exec`: the container's own, with what was asked for in its place. Pure. */
-export function execProcess(
+function execProcess(
   spec: OciSpec,
   request: ExecRequest,
   user:

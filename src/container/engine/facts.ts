@@ -98,7 +98,7 @@ export function checkAppArmor(options: ContainerOptions): void {
 }
 
 /** Whose /etc/hosts and the like a container sees: those of the owner of its network. */
-export function etcFolder(context: EngineContext, record: ContainerRecord): string {
+function etcFolder(context: EngineContext, record: ContainerRecord): string {
   const { pod, network } = record.options;
   const joined = /^container:(.+)$/.exec(network[0] ?? '')?.[1];
   const owner = pod ?? joined;

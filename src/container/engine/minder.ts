@@ -40,7 +40,7 @@ export interface MinderOptions {
   readonly exitCommand: readonly string[];
 }
 
-export function minderPath(): string {
+function minderPath(): string {
   return join(packageRoot(), 'dist', 'firmware', 'minder');
 }
 

@@ -17,7 +17,7 @@ function wanted(context: EngineContext): Set<string> {
 }
 
 /** What dead containers have left in the host's network goes. @returns what could not be removed */
-export async function collectNetworks(context: EngineContext): Promise<readonly Error[]> {
+async function collectNetworks(context: EngineContext): Promise<readonly Error[]> {
   const [networks, { collectGarbage }] = await Promise.all([context.networks(), import('../network/gc.js')]);
   const { problems } = await collectGarbage(networks, () => new Set(context.store.ids()));
   return problems;

@@ -34,7 +34,7 @@ const interfaceShape = object({
 });
 
 /** A volume that a container mounts. */
-export const volumeUseShape = object({
+const volumeUseShape = object({
   name: text,
   /** Absolute path in the container. */
   destination: text,
@@ -47,7 +47,7 @@ export const volumeUseShape = object({
 });
 export type VolumeUse = Infer<typeof volumeUseShape>;
 
-export const recordShape = object({
+const recordShape = object({
   version: number,
   /** 64 hexadecimal digits. */
   id: text,

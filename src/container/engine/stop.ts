@@ -15,10 +15,7 @@ const KILL_TIMEOUT_MS = 15_000;
 const LONGEST_PAUSE_MS = 50;
 
 /** @returns whether the process ended in time */
-export async function waitForDeath(
-  identity: ProcessIdentity | undefined,
-  timeoutMs: number,
-): Promise<boolean> {
+async function waitForDeath(identity: ProcessIdentity | undefined, timeoutMs: number): Promise<boolean> {
   const end = performance.now() + timeoutMs;
   for (let pause = 1; isAlive(identity); pause = Math.min(pause * 2, LONGEST_PAUSE_MS)) {
     if (performance.now() >= end) return false;
@@ -34,7 +31,7 @@ export interface StopOptions {
 }
 
 /** The signal's number. @throws OptionError */
-export function signalOption(option: string, text: string): number {
+function signalOption(option: string, text: string): number {
   const number = signalNumber(text);
   if (number === undefined || number === 0)
     throw new OptionError(option, `${JSON.stringify(text)} is no signal`);

@@ -223,6 +223,6 @@ export class LayerRoot implements Disposable {
 }
 
 /** A name below a descriptor as the bytes that node:fs takes. */
-export function bytesPath(folder: number, base: string): Buffer {
+function bytesPath(folder: number, base: string): Buffer {
   return Buffer.from(procPath(folder, base), 'latin1');
 }

@@ -29,7 +29,7 @@ export const MAX_CONFIG = 8 * 2 ** 20;
 /** What overlayfs and Docker take at most is 127 and 128; a long history squashes well. */
 export const MAX_LAYERS = 127;
 /** One layer, compressed: larger ones are a mistake or an attack. */
-export const MAX_LAYER = 2 ** 40;
+const MAX_LAYER = 2 ** 40;
 
 export interface Platform {
   readonly os: string;

@@ -160,7 +160,7 @@ export function resolveUser(text: string, read: ImageFileReader): ResolvedUser {
 }
 
 /** A group by name or number. @throws UserError */
-export function groupId(text: string, read: ImageFileReader): number {
+function groupId(text: string, read: ImageFileReader): number {
   const entry = rows(read('etc/group'), 3).find(([name]) => name === text);
   return idOf(entry?.[2]) ?? idOf(text) ?? unknown('group', text, '/etc/group');
 }

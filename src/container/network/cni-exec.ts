@@ -9,7 +9,7 @@ import { CniPluginError } from './errors.js';
 import { parseJson, type Refuse } from './json.js';
 
 /** Where distributions and the plugins' own archives put them. */
-export const DEFAULT_CNI_PATH: readonly string[] = ['/opt/cni/bin', '/usr/lib/cni', '/usr/libexec/cni'];
+const DEFAULT_CNI_PATH: readonly string[] = ['/opt/cni/bin', '/usr/lib/cni', '/usr/libexec/cni'];
 /** Plugins run iptables, which is seldom in the path of a service. */
 const SYSTEM_PATH = ['/usr/local/sbin', '/usr/sbin', '/sbin', '/usr/local/bin', '/usr/bin', '/bin'];
 const MAX_STDOUT = 1 << 20;

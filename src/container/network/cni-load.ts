@@ -39,7 +39,7 @@ function filesOf(folder: string, extensions: readonly string[]): string[] {
 }
 
 /** Reads one file and, for a list that allows it, the plugins beside it. @throws CniConfigError */
-export function loadNetwork(folder: string, file: string): LoadedNetwork {
+function loadNetwork(folder: string, file: string): LoadedNetwork {
   const config = parseNetworkConfig(readBounded(file, MAX_FILE, refuseConfig(file)), file);
   const beside = config.loadOnlyInlinedPlugins ? [] : filesOf(join(folder, config.name), ['.conf']);
   const plugins = beside.map((path) => {

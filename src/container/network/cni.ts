@@ -39,7 +39,7 @@ export interface CniOptions {
 }
 
 /** Whether a version of the protocol has what came with `since`. */
-export function hasVersion(version: CniVersion, since: CniVersion): boolean {
+function hasVersion(version: CniVersion, since: CniVersion): boolean {
   return CNI_VERSIONS.indexOf(version) >= CNI_VERSIONS.indexOf(since);
 }
 
@@ -59,7 +59,7 @@ export function runtimeConfig(plugin: PluginConfig, capabilities: JsonObject): J
 }
 
 /** A plugin's configuration as it goes to its stdin (section 3, "Deriving request configuration from plugin configuration"). */
-export function requestConfig(
+function requestConfig(
   network: string,
   version: CniVersion,
   plugin: PluginConfig,

@@ -73,7 +73,7 @@ function checkWord(word: string, option: string): string {
 }
 
 /** Checks what the user gave. @throws NetworkOptionError */
-export function checkDnsOptions(options: DnsOptions): DnsOptions {
+function checkDnsOptions(options: DnsOptions): DnsOptions {
   const servers = options.servers?.map((text) => {
     const ip = parseIp(text);
     if (ip === undefined) {

@@ -22,7 +22,7 @@ const LOCAL: readonly HostEntry[] = [
 ];
 
 /** Whether `name` can be a host's name. */
-export function isHostname(name: string): boolean {
+function isHostname(name: string): boolean {
   return name.length <= 253 && name.split('.').every((label) => LABEL.test(label));
 }
 

@@ -1,7 +1,5 @@
 import { expect, test } from 'vitest';
-import { networkNamespace, parseNetworkMode } from './mode.js';
-
-const pathOf = (id: string) => `/run/${id}`;
+import { parseNetworkMode } from './mode.js';
 
 test('without --network a container is on the default network', () => {
   expect(parseNetworkMode([])).toEqual({
@@ -39,13 +37,4 @@ test.each([
   [Array.from({ length: 17 }, (_, i) => `n${i}`), 'at most 16 networks'],
 ])('--network %j is refused: %s', (values, message) => {
   expect(() => parseNetworkMode(values)).toThrow(message);
-});
-
-test('each mode has its namespace', () => {
-  const of = (value: string) => networkNamespace(parseNetworkMode([value]), pathOf);
-  expect(of('host')).toBeUndefined();
-  expect(of('none')).toEqual({ type: 'network' });
-  expect(of('bridge')).toEqual({ type: 'network' });
-  expect(of('container:web')).toEqual({ type: 'network', path: '/run/web' });
-  expect(of('ns:/run/netns/x')).toEqual({ type: 'network', path: '/run/netns/x' });
 });

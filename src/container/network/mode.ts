@@ -133,14 +133,3 @@ export function parseNetworkMode(values: readonly string[]): NetworkMode {
   }
   return { kind: 'networks', networks };
 }
-
-/**
- * The namespace to write into config.json.
- *
- * @param pathOf the path of another container's namespace; throws for one that does not run
- */
-export function networkNamespace(mode: NetworkMode, pathOf: (id: string) => string): NetworkNamespace {
-  if (mode.kind === 'host') return undefined;
-  if (mode.kind === 'container') return { type: 'network', path: pathOf(mode.id) };
-  return mode.kind === 'path' ? { type: 'network', path: mode.path } : { type: 'network' };
-}

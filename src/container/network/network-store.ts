@@ -50,7 +50,7 @@ export interface FoundNetwork {
 }
 
 /** What the host's routes, addresses and DNS servers take, and the MTU of its way out. */
-export function hostNetworks(): { taken: Cidr[]; mtu: number | undefined; links: readonly string[] } {
+function hostNetworks(): { taken: Cidr[]; mtu: number | undefined; links: readonly string[] } {
   using netlink = NetlinkSocket.open();
   const links = listLinks(netlink);
   const routes = listRoutes(netlink);

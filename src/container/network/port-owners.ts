@@ -41,7 +41,7 @@ export function parseSocketTable(text: string, protocol: Protocol, state: string
 }
 
 /** The sockets that listen in this process's network namespace. */
-export function listListeners(): Listener[] {
+function listListeners(): Listener[] {
   return TABLES.flatMap(({ file, protocol, state }) => {
     try {
       return parseSocketTable(readFileSync(`/proc/self/net/${file}`, 'utf8'), protocol, state);
@@ -53,7 +53,7 @@ export function listListeners(): Listener[] {
 }
 
 /** Names the process that has a socket: `sshd (pid 312)`. */
-export function nameProcess(inode: number): string {
+function nameProcess(inode: number): string {
   const wanted = `socket:[${inode}]`;
   for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
     try {

@@ -128,7 +128,7 @@ export function addressesMeet(a: string | undefined, b: string | undefined): boo
 }
 
 /** The owner of a port that `wanted` would take. */
-export function findOwner(wanted: PortMapping, owners: readonly PortOwner[]): PortOwner | undefined {
+function findOwner(wanted: PortMapping, owners: readonly PortOwner[]): PortOwner | undefined {
   return owners.find(({ ports }) =>
     ports.some(
       (port) =>
@@ -140,7 +140,7 @@ export function findOwner(wanted: PortMapping, owners: readonly PortOwner[]): Po
 }
 
 /** The error for a port that is taken. */
-export function portTaken({ hostIp, hostPort, protocol }: PortMapping, owner: string): PortError {
+function portTaken({ hostIp, hostPort, protocol }: PortMapping, owner: string): PortError {
   const where = hostIp === undefined ? '' : ` of ${hostIp}`;
   return new PortError(`port ${hostPort}/${protocol}${where} is taken by ${owner}`, {
     code: 'PORT_TAKEN',

@@ -15,8 +15,8 @@ const HINT =
   'The kernel must let users make user namespaces: see sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns.';
 
 /** Descriptors of {@link holderPlan}'s launcher. */
-export const HOLDER_CONTROL = 3;
-export const HOLDER_PROGRAM = 4;
+const HOLDER_CONTROL = 3;
+const HOLDER_PROGRAM = 4;
 
 /** The engine is told the holder's pid with {@link TAG.pid}; with more ids than one it is asked for the maps first, with {@link TAG.idMaps}. */
 export function holderPlan(maps: IdMaps): Plan {

@@ -58,7 +58,7 @@ function readIfThere(file: string): string {
 }
 
 /** The name of a user in /etc/passwd. */
-export function userName(uid: number): string | undefined {
+function userName(uid: number): string | undefined {
   return readIfThere('/etc/passwd')
     .split('\n')
     .map((line) => line.split(':'))
@@ -75,7 +75,7 @@ export interface IdMaps {
 const TOOL_FOLDERS = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 /** A program in the PATH or where distributions put it. */
-export function findTool(name: string, path = process.env.PATH ?? ''): string | undefined {
+function findTool(name: string, path = process.env.PATH ?? ''): string | undefined {
   return [...path.split(delimiter), ...TOOL_FOLDERS.split(':')]
     .filter((folder) => folder.startsWith('/'))
     .map((folder) => join(folder, name))

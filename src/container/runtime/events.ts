@@ -34,7 +34,7 @@ function networkInterfaces(pid: number): unknown[] {
 }
 
 /** Two lines of titles, then `name: 8 numbers received, 8 sent`. */
-export function parseNetDev(text: string): { Name: string; [counter: string]: string | number }[] {
+function parseNetDev(text: string): { Name: string; [counter: string]: string | number }[] {
   return text
     .split('\n')
     .slice(2)

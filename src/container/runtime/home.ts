@@ -14,7 +14,7 @@ export function homeOf(rootfs: string, process: OciProcess | undefined): string 
 }
 
 /** passwd(5): `name:password:uid:gid:comment:home:shell`. */
-export function homeIn(passwd: string, uid: number): string | undefined {
+function homeIn(passwd: string, uid: number): string | undefined {
   for (const line of passwd.split('\n')) {
     const fields = line.split(':');
     const home = fields[5];

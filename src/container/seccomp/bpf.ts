@@ -8,7 +8,7 @@ import { TvmmError } from '../../sys/errors.js';
 /** linux/bpf_common.h: BPF_MAXINSNS, in instructions. */
 export const BPF_MAXINSNS = 4096;
 /** struct sock_filter: u16 code, u8 jt, u8 jf, u32 k. */
-export const SOCK_FILTER_BYTES = 8;
+const SOCK_FILTER_BYTES = 8;
 
 /** BPF_LD | BPF_W | BPF_ABS: A = the 32-bit word at offset k of struct seccomp_data. */
 export const LD_W_ABS = 0x20;

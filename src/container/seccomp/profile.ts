@@ -169,7 +169,7 @@ function oneOf<T extends string>(value: unknown, known: readonly T[], what: stri
 }
 
 /** Whether an action carries an errno (or, for a tracer, a number) of its own. */
-export function takesErrno(action: SeccompAction): boolean {
+function takesErrno(action: SeccompAction): boolean {
   return action === 'SCMP_ACT_ERRNO' || action === 'SCMP_ACT_TRACE';
 }
 

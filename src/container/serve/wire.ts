@@ -11,7 +11,7 @@
 const MAGIC = Buffer.from('tvmm-oci');
 export const WIRE_VERSION = 1;
 const HEADER_SIZE = 32;
-export const ANSWER_SIZE = 16;
+const ANSWER_SIZE = 16;
 /** What client.c has room for. */
 export const MAX_REQUEST = 131072;
 

@@ -15,9 +15,9 @@ import { parseResources as parseResourcesField } from './parse-resources.js';
 import type { OciProcess, OciSpec } from './types.js';
 
 /** Bounds of a document: generous for people, small for a machine. */
-export const MAX_SPEC_BYTES = 16 * 2 ** 20;
+const MAX_SPEC_BYTES = 16 * 2 ** 20;
 export const MAX_SPEC_DEPTH = 64;
-export const MAX_SPEC_VALUES = 2_000_000;
+const MAX_SPEC_VALUES = 2_000_000;
 
 /** SemVer 2.0.0, major version apart. */
 const SEMVER =

@@ -16,7 +16,7 @@ import { MsiRoutes } from '../msi.js';
 import { PciRoot } from '../pci/index.js';
 import { ResetControl } from '../reset.js';
 import { StateArena } from '../state.js';
-import { STATUS, VIRTIO_F_EVENT_IDX, VIRTIO_F_INDIRECT_DESC, VIRTIO_F_VERSION_1_HI } from './constants.js';
+import { STATUS, VIRTIO_F_EVENT_IDX, VIRTIO_F_VERSION_1_HI } from './constants.js';
 import type { VirtioDevice } from './device.js';
 import { GuestAllocator, GuestRing } from './guest-ring.js';
 import { IoControl, IoLoop } from './io-loop.js';
@@ -373,6 +373,5 @@ export class TestMachine<D extends VirtioDevice = VirtioDevice> implements Dispo
   }
 }
 
-/** Feature masks for {@link TestMachine.initialise}: without EVENT_IDX, without indirect descriptors. */
+/** A feature mask for {@link TestMachine.initialise}: without EVENT_IDX. */
 export const WITHOUT_EVENT_IDX = (0xffff_ffff - VIRTIO_F_EVENT_IDX) >>> 0;
-export const WITHOUT_INDIRECT = (0xffff_ffff - VIRTIO_F_INDIRECT_DESC) >>> 0;

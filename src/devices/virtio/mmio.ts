@@ -18,8 +18,6 @@ const MAGIC = 0x7472_6976;
 const VERSION = 2;
 /** "TVMM", little-endian. */
 const VENDOR = 0x4d4d_5654;
-/** Bytes of the window on the bus. */
-export const VIRTIO_MMIO_SIZE = 0x1000;
 const QUEUE_NOTIFY = 0x050;
 const STATUS_OFFSET = 0x070;
 const CONFIG = 0x100;

@@ -5,7 +5,7 @@
 import { CAPABILITIES } from '../../spec/capabilities.js';
 import { OptionError } from '../errors.js';
 
-export const DEFAULT_CAPABILITIES: readonly string[] = [
+const DEFAULT_CAPABILITIES: readonly string[] = [
   'CAP_CHOWN',
   'CAP_DAC_OVERRIDE',
   'CAP_FOWNER',

@@ -286,6 +286,7 @@ describe('options that cannot be', () => {
     [{ pid: 'mine' }, /is not private, host or container/],
     [{ userns: 'private', privileged: true }, /cannot be combined/],
     [{ uts: 'host', hostname: 'x' }, /cannot be combined/],
+    [{ hostname: 'a b' }, /--hostname "a b" is no host name/],
     [{ sysctl: ['kernel.x'] }, /is not NAME=VALUE/],
     [{ pod: ID, network: ['none'] }, /belongs to the pod/],
   ];

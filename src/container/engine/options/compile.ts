@@ -3,6 +3,7 @@
  * default seccomp profile, few capabilities, no new privileges, masked paths, a limit of processes; each is opened by an option of its own.
  */
 
+import { checkHostname } from '../../network/hosts.js';
 import type { NetworkMode, NetworkNamespace } from '../../network/mode.js';
 import { defaultProfile } from '../../seccomp/default-profile.js';
 import type { OciSeccomp } from '../../seccomp/profile.js';
@@ -211,8 +212,9 @@ export function hostnameOf(options: ContainerOptions, id: string, hostsOwn: stri
     return undefined;
   }
   if (options.pod !== undefined) return undefined;
+  if (options.hostname !== undefined) return checkHostname(options.hostname);
   // In the host's network its name is the one that resolves.
-  return options.hostname ?? (options.network[0] === 'host' ? hostsOwn : id.slice(0, 12));
+  return options.network[0] === 'host' ? hostsOwn : id.slice(0, 12);
 }
 
 /** Compiles config.json. @throws OptionError and the network's errors for an option that cannot be */

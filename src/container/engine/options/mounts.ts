@@ -88,7 +88,7 @@ function volume(
 }
 
 /** `-v [SOURCE:]DESTINATION[:OPTIONS]`. @throws OptionError */
-export function parseVolume(value: string, facts: MountFacts): UserMount {
+function parseVolume(value: string, facts: MountFacts): UserMount {
   const parts = value.split(':');
   const [from = '', to = '', optionText, ...more] = parts;
   if (more.length > 0 || value === '')
@@ -135,7 +135,7 @@ function tmpfs(option: string, to: string, options: readonly string[]): OciMount
 }
 
 /** `--tmpfs DESTINATION[:OPTIONS]`. @throws OptionError */
-export function parseTmpfs(value: string): OciMount {
+function parseTmpfs(value: string): OciMount {
   const [to = '', options = ''] = value.split(/:(.*)/s);
   return tmpfs('--tmpfs', destination('--tmpfs', to), options === '' ? [] : options.split(','));
 }

@@ -6,7 +6,7 @@ import { OptionError } from '../errors.js';
 import type { DeviceFacts } from './devices.js';
 import type { ContainerOptions } from './options.js';
 
-export const DEFAULT_PIDS_LIMIT = 4096;
+const DEFAULT_PIDS_LIMIT = 4096;
 /** The kernel lets no cgroup of less run anything useful; docker's lower bound. */
 const MIN_MEMORY = 6 * 2 ** 20;
 const CPU_PERIOD = 100_000;

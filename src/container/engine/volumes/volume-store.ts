@@ -25,7 +25,7 @@ const volumeShape = object({
 });
 export type Volume = Infer<typeof volumeShape>;
 
-export function isVolumeName(name: string): boolean {
+function isVolumeName(name: string): boolean {
   return NAME.test(name);
 }
 
