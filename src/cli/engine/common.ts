@@ -70,12 +70,12 @@ export function printJson(value: unknown): void {
 export async function each(
   words: readonly string[],
   action: (context: EngineContext, id: string) => Promise<unknown>,
-  { quiet = false } = {},
+  { quiet = false, find = (context: EngineContext, word: string) => context.store.resolve(word) } = {},
 ): Promise<void> {
   const context = await engine();
   for (const word of words) {
     try {
-      await action(context, context.store.resolve(word));
+      await action(context, find(context, word));
       if (!quiet) process.stdout.write(`${word}\n`);
     } catch (error) {
       process.stderr.write(failureText(error, false));

@@ -21,13 +21,21 @@ interface LogsFlags {
   timestamps?: boolean;
 }
 
-/** A moment as the log writes it. @throws UsageError, UnitError */
+function ago(text: string, now: number): number {
+  try {
+    return now - parseDuration(text, '');
+  } catch {
+    return Number.NaN;
+  }
+}
+
+/** A moment as the log writes it. @throws UsageError */
 export function moment(option: string, text: string, now = Date.now()): string {
   const time = /^\d{4}-/.test(text)
     ? Date.parse(text)
     : /^\d{9,}$/.test(text)
       ? Number(text) * 1000
-      : now - parseDuration(text, option);
+      : ago(text, now);
   if (Number.isNaN(time))
     throw new UsageError(
       `${option} ${JSON.stringify(text)} is no time`,

@@ -30,7 +30,7 @@ Examples:
 /** Acts on pods alone, not on any container. */
 async function eachPod(words: readonly string[], action: Parameters<typeof each>[1]): Promise<void> {
   const { findPod } = await import('../../container/engine/pods.js');
-  await each(words, (context, id) => action(context, findPod(context, id).id));
+  await each(words, action, { find: (context, word) => findPod(context, word).id });
 }
 
 export function register(program: Command): void {

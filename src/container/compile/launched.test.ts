@@ -314,7 +314,7 @@ describe('a hostile image', () => {
     symlinkSync('/proc/sys', at('data'));
     const mounts = [proc, dev, { destination: '/data', source: '/tmp', options: ['bind'] }];
     expect(failure(spec('true', { mounts }))).toMatch(
-      /^cannot mount anything at \/data, which leads into \/proc: .*: EPERM/,
+      /^cannot mount anything at \/data, which leads into \/proc: EPERM/,
     );
   });
 
@@ -322,7 +322,7 @@ describe('a hostile image', () => {
     mkdirSync(at('dev'));
     writeFileSync(at('dev/null'), 'mine');
     expect(failure(spec('true', { mounts: [proc] }))).toMatch(
-      /^cannot use \/dev\/null: another file is there than the device c 1:3: .*: EEXIST/,
+      /^cannot use \/dev\/null: another file is there than the device c 1:3: EEXIST/,
     );
     rmSync(at('dev/null'));
     symlinkSync('/bin/busybox', at('dev/null'));
@@ -358,7 +358,7 @@ describe('a hostile image', () => {
     using _reader = reader;
     using _writer = writer;
     using launch = Launch.start(plan, { descriptors: { console: writer.fd } });
-    expect(() => launch.finish()).toThrow(/it is no terminal of a devpts: .*: ENODEV/);
+    expect(() => launch.finish()).toThrow(/it is no terminal of a devpts: ENODEV/);
   });
 });
 

@@ -48,7 +48,7 @@ export function candidatesOf(program: string, environment: readonly string[]): r
 /** Fails where no candidate can be executed: before anybody is told that the container is there. */
 export function checkProgram(program: ProgramBuilder, name: string, candidates: readonly string[]): void {
   const what = candidates.length === 1 ? `find the program ${name}` : `find the program ${name} in $PATH`;
-  const hint = 'process.args[0] must be an executable file in the container.';
+  const hint = 'The program (process.args[0]) must be an executable file in the container.';
   const found = program.newLabel('found');
   for (const candidate of candidates) {
     program.call(what, 'faccessat2', [FDCWD, data(candidate), named(X_OK, 'X_OK'), EFFECTIVE], {
@@ -116,7 +116,7 @@ export function execProgram(
   program.add({
     op: 'exec',
     what: `run ${process.args[0]}`,
-    hint: 'process.args[0] must be an executable file in the container, its interpreter and libraries included.',
+    hint: 'The program (process.args[0]) must be an executable file in the container, its interpreter and libraries included.',
     candidates,
     argv: process.args,
     environment,

@@ -8,6 +8,7 @@ import { ContainerNotFoundError } from '../runtime/errors.js';
 import { Runtime } from '../runtime/runtime.js';
 import { cgroupOf } from '../runtime/status.js';
 import type { EngineContext, EngineRuntime } from './context.js';
+import { OptionError } from './errors.js';
 import { engineImages } from './images.js';
 import { type EnginePaths, enginePaths } from './paths.js';
 import { rootlessFacts } from './rootless.js';
@@ -59,11 +60,25 @@ function engineRuntime(runtime: Runtime): EngineRuntime {
   };
 }
 
+/** @throws OptionError */
+function makeRoot(root: string): void {
+  try {
+    mkdirSync(root, { recursive: true, mode: 0o711 });
+  } catch (cause) {
+    const why = cause instanceof Error && 'code' in cause ? cause.code : cause;
+    throw new OptionError(
+      'TVMM_ROOT',
+      `the engine's folder ${root} cannot be made: ${String(why)}`,
+      'set TVMM_ROOT to a folder that this user may write',
+    );
+  }
+}
+
 /** @param options.root where containers and images are kept; options.run what need not outlive a reboot */
 export function openEngine({ root, run, warn = () => {} }: OpenOptions = {}): EngineContext {
   const paths: EnginePaths = enginePaths(root, run);
   // The root of a user namespace passes on its way to its root file system; what others must not read is closed below.
-  mkdirSync(paths.root, { recursive: true, mode: 0o711 });
+  makeRoot(paths.root);
   const runtime = new Runtime({
     root: paths.runtime,
     cgroupManager: 'cgroupfs',

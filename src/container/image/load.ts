@@ -310,7 +310,8 @@ export async function loadImages(
   using _lock = await store.share(options);
   if (typeof input === 'string') {
     const stats = await stat(input).catch((cause: unknown) => {
-      throw new ImageFormatError(`${input} cannot be read`, { code: 'IMAGE_FILE', cause });
+      const why = cause instanceof Error && 'code' in cause ? cause.code : cause;
+      throw new ImageFormatError(`${input} cannot be read: ${String(why)}`, { code: 'IMAGE_FILE', cause });
     });
     if (stats.isDirectory()) return loadFrom(store, folderSource(input), options);
   }

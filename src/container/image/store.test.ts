@@ -186,7 +186,7 @@ describe('find', () => {
       expect((await store.find(text)).manifestDigest).toBe(image.manifestDigest);
     }
     await expect(store.find('nothing')).rejects.toMatchObject({
-      hint: 'Get it first: tvmm image pull nothing',
+      hint: 'tvmm image ls shows all images; get it with: tvmm image pull nothing',
     });
     await expect(store.find('No!')).rejects.toThrow('no image name');
   });

@@ -283,7 +283,7 @@ export class ImageStore {
     if (only !== undefined) return only;
     throw new ImageStoreError(`there is no image ${text} in ${this.root}`, {
       code: 'IMAGE_NOT_FOUND',
-      hint: `Get it first: tvmm image pull ${text}`,
+      hint: `tvmm image ls shows all images; get it with: tvmm image pull ${text}`,
     });
   }
 

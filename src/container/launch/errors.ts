@@ -55,13 +55,19 @@ export class LaunchError extends TvmmError {
     if (step === undefined || step.op === 'label') return undefined;
     const name = failure.errno === 0 ? 'HOOK_FAILED' : errnoName(failure.errno);
     return new LaunchError(
-      `${told(step)}: ${step.op === 'exec' ? `exec ${step.argv[0]}` : printStep(step)}: ${reason(step, failure)}`,
+      [told(step), ...asCalled(step), reason(step, failure)].join(': '),
       name,
       plan,
       failure,
       step,
     );
   }
+}
+
+/** The call as it was made; what an expectation compares says nothing that its own words do not. */
+function asCalled(step: Exclude<Step, { op: 'label' }>): readonly string[] {
+  if (step.op === 'expect') return [];
+  return [step.op === 'exec' ? `exec ${step.argv[0]}` : printStep(step)];
 }
 
 /** What a step failed to do, with the words that clients of other runtimes look for after a hook and a program. */

@@ -21,7 +21,11 @@ const BIND_OPTIONS = new Set([...PROPAGATIONS, 'nosuid', 'nodev', 'noexec', 'sui
 
 function destination(option: string, path: string): string {
   if (!path.startsWith('/'))
-    throw new OptionError(option, `${JSON.stringify(path)} is no absolute path in the container`);
+    throw new OptionError(
+      option,
+      `${JSON.stringify(path)} is no absolute path in the container`,
+      'for instance -v /srv/data:/data, or -v data:/data for a volume',
+    );
   const parts = path.split('/').filter((part) => part !== '' && part !== '.');
   if (parts.includes('..') || path.includes('\0'))
     throw new OptionError(option, `${JSON.stringify(path)} may not hold ".."`);

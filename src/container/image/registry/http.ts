@@ -231,11 +231,15 @@ function proxyAuthorization(proxy: URL): Record<string, string> {
 function networkError(cause: Error, url: URL): RegistryError {
   if (cause instanceof RegistryError) return cause;
   const code = 'code' in cause && typeof cause.code === 'string' ? cause.code : 'NETWORK';
-  const isCertificate = /CERT|SELF_SIGNED|UNABLE_TO_VERIFY|ALTNAME/.test(code);
+  const hint = /CERT|SELF_SIGNED|UNABLE_TO_VERIFY|ALTNAME/.test(code)
+    ? 'Its certificate is not trusted here; --tls-verify=false takes any.'
+    : /^(ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ENETUNREACH|EHOSTUNREACH|ETIMEDOUT)$/.test(code)
+      ? 'Is that its name, and is there a network? Proxies are taken from HTTPS_PROXY, HTTP_PROXY and NO_PROXY.'
+      : undefined;
   return new RegistryError(`${url.host} cannot be reached: ${quoted(cause.message)}`, {
     code,
     cause,
-    ...(isCertificate ? { hint: 'Its certificate is not trusted here; --tls-verify=false takes any.' } : {}),
+    ...(hint === undefined ? {} : { hint }),
   });
 }
 
