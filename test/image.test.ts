@@ -55,7 +55,8 @@ describe('tvmm image', () => {
     expect(readdirSync(folder)).not.toContain('saved.tar.partial');
     expect((await image('rm', name)).stdout).toBe(`${name}\n`);
     expect(readdirSync(join(folder, 'root/layers'))).toEqual([]);
-    expect((await image('load', archive)).stdout).toBe(`${name}\n`);
+    for (const input of [[archive], ['--input', archive]])
+      expect((await image('load', ...input)).stdout).toBe(`${name}\n`);
     expect((await image('ls', '-q')).stdout).toBe(`${id}\n`);
     expect((await image('prune', '--all')).stdout).toBe(`${name}\n`);
     expect((await image('ls', '-q')).stdout).toBe('');
@@ -68,6 +69,7 @@ describe('tvmm image', () => {
       [['pull', '127.0.0.1:1/x'], '127.0.0.1:1 cannot be reached'],
       [['inspect', 'nothing'], 'there is no image nothing in'],
       [['load', '/nonexistent'], '/nonexistent cannot be read'],
+      [['load', '-i', '/one', '/two'], 'give either /two or --input /one'],
       [['load', '--root', 'relative', '/etc/passwd'], 'the root folder "relative" is not an absolute path'],
       [['load', '/etc/passwd'], 'the archive is malformed'],
     ] as const) {

@@ -65,9 +65,12 @@ async function pull(names: readonly string[], flags: PullFlags): Promise<void> {
 }
 
 async function load(
-  input: string | undefined,
-  flags: StoreFlags & { name?: string; platform?: string },
+  path: string | undefined,
+  flags: StoreFlags & { input?: string; name?: string; platform?: string },
 ): Promise<void> {
+  if (path !== undefined && flags.input !== undefined)
+    throw new UsageError(`give either ${path} or --input ${flags.input}`);
+  const input = path ?? flags.input;
   if (input === undefined && process.stdin.isTTY) {
     throw new UsageError('there is nothing to load', 'name a file or a folder, or send an archive to stdin');
   }
@@ -200,6 +203,7 @@ export function register(program: Command): void {
     .command('load')
     .description('load images from an OCI layout, an oci-archive or a docker-archive; prints their names')
     .argument('[path]', 'a file or folder; default: stdin')
+    .option('-i, --input <path>', 'the same')
     .option('--name <name>', 'name the only image of the input')
     .addOption(platform())
     .addOption(rootOption())

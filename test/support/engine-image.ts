@@ -24,6 +24,15 @@ export function busyboxArchive(
     ),
     tarEnd(),
   ]);
+  return dockerArchive(name, config, layer);
+}
+
+/** A docker-archive of one layer. */
+export function dockerArchive(
+  name: string,
+  config: Readonly<Record<string, unknown>>,
+  layer: Buffer,
+): Buffer {
   const json = (value: unknown) => Buffer.from(JSON.stringify(value));
   const document = json({
     architecture: 'amd64',
