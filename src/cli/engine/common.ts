@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import type { EngineContext } from '../../container/engine/context.js';
 import { StartError } from '../../container/engine/errors.js';
+import type { ContainerRecord } from '../../container/engine/record.js';
 import { log } from '../log.js';
 import { failureText } from '../report.js';
 import { parseSize } from '../units.js';
@@ -82,6 +83,34 @@ export async function each(
       process.exitCode = 1;
     }
   }
+}
+
+/** Names of containers, or `--all`. */
+export function withTargets(command: Command): Command {
+  return command.argument('[container...]', 'names or ids').option('-a, --all', 'all that it can be done to');
+}
+
+/** {@link each} for the containers that are named or, with `--all`, for all in these states. @throws UsageError for neither and both */
+export async function eachTarget(
+  words: readonly string[],
+  { all = false }: { readonly all?: boolean },
+  states: readonly ContainerRecord['state'][],
+  action: (context: EngineContext, id: string) => Promise<unknown>,
+): Promise<void> {
+  if (all && words.length > 0) throw new UsageError('--all takes no names');
+  if (!all && words.length === 0)
+    throw new UsageError('there is no container named', 'name one, or use --all');
+  if (!all) return each(words, action);
+  const context = await engine();
+  const { current } = await import('../../container/engine/wait.js');
+  const names: string[] = [];
+  // Members before their pods.
+  const records = context.store.all().sort((a, b) => Number(a.options.pause) - Number(b.options.pause));
+  for (const { id } of records) {
+    const record = await current(context, id);
+    if (record !== undefined && states.includes(record.state)) names.push(record.name);
+  }
+  return each(names, action);
 }
 
 /** Reports a container that cannot be started with docker's exit statuses: 125, 126, 127. */

@@ -1,6 +1,6 @@
 /** `tvmm kill`: sends a signal to containers. */
 import type { Command } from 'commander';
-import { each } from './common.js';
+import { eachTarget, withTargets } from './common.js';
 
 const HELP = `
 Examples:
@@ -9,14 +9,13 @@ Examples:
 `;
 
 export function register(program: Command): void {
-  program
-    .command('kill')
-    .description('Send a signal to containers; SIGKILL by default.')
-    .argument('<container...>', 'names or ids')
+  withTargets(program.command('kill').description('Send a signal to containers; SIGKILL by default.'))
     .option('-s, --signal <signal>', 'name or number', 'SIGKILL')
     .addHelpText('after', HELP)
-    .action(async (words: string[], { signal }: { signal: string }) => {
+    .action(async (words: string[], options: { all?: boolean; signal: string }) => {
       const { killContainer } = await import('../../container/engine/stop.js');
-      await each(words, (context, id) => killContainer(context, id, signal));
+      await eachTarget(words, options, ['running', 'paused'], (context, id) =>
+        killContainer(context, id, options.signal),
+      );
     });
 }

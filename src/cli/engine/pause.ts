@@ -1,6 +1,6 @@
 /** `tvmm pause`: stops every process of containers where it is. */
 import type { Command } from 'commander';
-import { each } from './common.js';
+import { eachTarget, withTargets } from './common.js';
 
 const HELP = `
 The processes keep their memory and do not notice; tvmm unpause lets them go on.
@@ -10,13 +10,10 @@ Example:
 `;
 
 export function register(program: Command): void {
-  program
-    .command('pause')
-    .description('Hold all processes of containers.')
-    .argument('<container...>', 'names or ids')
+  withTargets(program.command('pause').description('Hold all processes of containers.'))
     .addHelpText('after', HELP)
-    .action(async (words: string[]) => {
+    .action(async (words: string[], options: { all?: boolean }) => {
       const { pauseContainer } = await import('../../container/engine/change.js');
-      await each(words, (context, id) => pauseContainer(context, id, true));
+      await eachTarget(words, options, ['running'], (context, id) => pauseContainer(context, id, true));
     });
 }

@@ -14,6 +14,8 @@ import {
   wantsJson,
   withJson,
 } from './common.js';
+import { inspectView } from './inspect-view.js';
+import { parseTemplate } from './template.js';
 
 const HELP = `
 The containers of a pod share its network (localhost, addresses, published ports), host name and System V IPC. A pause process keeps them
@@ -66,7 +68,82 @@ export function register(program: Command): void {
       const { removePod } = await import('../../container/engine/pods.js');
       await eachPod(words, (context, id) => removePod(context, id, options.force === true));
     });
+  registerSignals(pod);
+  registerShow(pod);
+}
+
+function registerSignals(pod: Command): void {
+  pod
+    .command('restart')
+    .description('stop pods and start them again')
+    .argument('<pod...>', 'names or ids')
+    .option('-t, --time <seconds>', 'seconds until SIGKILL', integerOption('--time'))
+    .action(async (words: string[], options: { time?: number }) => {
+      const { startPod, stopPod } = await import('../../container/engine/pods.js');
+      await eachPod(words, async (context, id) => {
+        await stopPod(context, id, { timeout: options.time });
+        await startPod(context, id);
+      });
+    });
+  pod
+    .command('kill')
+    .description('send a signal to the containers of pods; SIGKILL by default')
+    .argument('<pod...>', 'names or ids')
+    .option('-s, --signal <signal>', 'name or number', 'SIGKILL')
+    .action(async (words: string[], { signal }: { signal: string }) => {
+      const [{ eachMember }, { killContainer }] = await Promise.all([
+        import('../../container/engine/pods.js'),
+        import('../../container/engine/stop.js'),
+      ]);
+      await eachPod(words, (context, id) =>
+        eachMember(context, id, 'running', (member) => killContainer(context, member.id, signal)),
+      );
+    });
+  for (const pause of [true, false]) {
+    pod
+      .command(pause ? 'pause' : 'unpause')
+      .description(pause ? 'hold the containers of pods' : 'let the containers of pods go on')
+      .argument('<pod...>', 'names or ids')
+      .action(async (words: string[]) => {
+        const [{ eachMember }, { pauseContainer }] = await Promise.all([
+          import('../../container/engine/pods.js'),
+          import('../../container/engine/change.js'),
+        ]);
+        await eachPod(words, (context, id) =>
+          eachMember(context, id, pause ? 'running' : 'paused', (member) =>
+            pauseContainer(context, member.id, pause),
+          ),
+        );
+      });
+  }
+}
+
+function registerShow(pod: Command): void {
   registerList(pod);
+  pod
+    .command('inspect')
+    .description('show everything about pods, as JSON')
+    .argument('<pod...>', 'names or ids')
+    .option('-f, --format <format>', 'json, or a template such as {{.State.Status}}')
+    .action(async (words: string[], { format = 'json' }: { format?: string }) => {
+      const context = await engine();
+      const { findPod, podMembers } = await import('../../container/engine/pods.js');
+      const fill = format === 'json' ? undefined : parseTemplate(format);
+      const found = words.map((word) => {
+        const record = findPod(context, word);
+        const members = podMembers(context, record);
+        return { record, containers: members.map(({ id, name, state }) => ({ id, name, state })) };
+      });
+      if (fill === undefined) {
+        printJson(found.map(({ record, containers }) => ({ ...record, containers })));
+        return;
+      }
+      for (const { record, containers } of found) {
+        const view = inspectView(record, context.store.folder(record.id), (name) => name);
+        const Containers = containers.map(({ id, name, state }) => ({ Id: id, Name: name, State: state }));
+        process.stdout.write(`${fill({ ...view, Containers, NumContainers: Containers.length })}\n`);
+      }
+    });
 }
 
 function registerCreate(pod: Command): void {

@@ -1,6 +1,6 @@
 /** `tvmm restart`: stops containers and starts them again. */
 import type { Command } from 'commander';
-import { each, integerOption } from './common.js';
+import { eachTarget, integerOption, withTargets } from './common.js';
 
 const HELP = `
 Examples:
@@ -9,14 +9,13 @@ Examples:
 `;
 
 export function register(program: Command): void {
-  program
-    .command('restart')
-    .description('Stop containers if they run, and start them.')
-    .argument('<container...>', 'names or ids')
+  withTargets(program.command('restart').description('Stop containers if they run, and start them.'))
     .option('-t, --time <seconds>', 'seconds until SIGKILL', integerOption('--time'))
     .addHelpText('after', HELP)
-    .action(async (words: string[], options: { time?: number }) => {
+    .action(async (words: string[], options: { all?: boolean; time?: number }) => {
       const { restartContainer } = await import('../../container/engine/change.js');
-      await each(words, (context, id) => restartContainer(context, id, { timeout: options.time }));
+      await eachTarget(words, options, ['running', 'paused'], (context, id) =>
+        restartContainer(context, id, { timeout: options.time }),
+      );
     });
 }

@@ -1,6 +1,6 @@
 /** `tvmm rm`: removes containers and everything of them. */
 import type { Command } from 'commander';
-import { each } from './common.js';
+import { eachTarget, withTargets } from './common.js';
 
 const HELP = `
 Gone are the container's own layer, log, networks and cgroup; folders that were mounted into it and volumes with a name stay. With -v its
@@ -13,16 +13,13 @@ Examples:
 `;
 
 export function register(program: Command): void {
-  program
-    .command('rm')
-    .description('Remove containers.')
-    .argument('<container...>', 'names or ids')
+  withTargets(program.command('rm').description('Remove containers.'))
     .option('-f, --force', 'kill it if it runs')
     .option('-v, --volumes', 'remove its volumes without a name as well')
     .addHelpText('after', HELP)
-    .action(async (words: string[], options: { force?: boolean; volumes?: boolean }) => {
+    .action(async (words: string[], options: { all?: boolean; force?: boolean; volumes?: boolean }) => {
       const { removeContainer } = await import('../../container/engine/stop.js');
-      await each(words, (context, id) =>
+      await eachTarget(words, options, ['created', 'running', 'paused', 'stopped'], (context, id) =>
         removeContainer(context, id, { force: options.force === true, volumes: options.volumes === true }),
       );
     });

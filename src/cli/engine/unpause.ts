@@ -1,15 +1,12 @@
 /** `tvmm unpause`: lets paused containers go on. */
 import type { Command } from 'commander';
-import { each } from './common.js';
+import { eachTarget, withTargets } from './common.js';
 
 export function register(program: Command): void {
-  program
-    .command('unpause')
-    .description('Let paused containers go on.')
-    .argument('<container...>', 'names or ids')
+  withTargets(program.command('unpause').description('Let paused containers go on.'))
     .addHelpText('after', '\nExample:\n  tvmm unpause db\n')
-    .action(async (words: string[]) => {
+    .action(async (words: string[], options: { all?: boolean }) => {
       const { pauseContainer } = await import('../../container/engine/change.js');
-      await each(words, (context, id) => pauseContainer(context, id, false));
+      await eachTarget(words, options, ['paused'], (context, id) => pauseContainer(context, id, false));
     });
 }

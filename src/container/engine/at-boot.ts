@@ -4,6 +4,7 @@
  */
 import type { EngineContext } from './context.js';
 import { ContainerNotFoundError } from './errors.js';
+import { collectNetworksIfNeeded } from './prune.js';
 import type { ContainerRecord } from './record.js';
 import { endedRun, parseRestartPolicy, wantsStartAtBoot } from './restart.js';
 import { settle } from './settle.js';
@@ -19,6 +20,8 @@ export interface StartedAtBoot {
 /** Starts them one after the other; one that fails keeps no other from it. Containers that run are left alone. */
 export async function startAllRestarting(context: EngineContext): Promise<StartedAtBoot[]> {
   const done: StartedAtBoot[] = [];
+  // Records of networks that a folder on a disk has kept over the boot; rules and links are gone with it.
+  await collectNetworksIfNeeded(context);
   // The oldest first: what others join was made before them.
   for (const { id, name } of context.store.all().reverse()) {
     try {

@@ -137,3 +137,18 @@ export async function removePod(context: EngineContext, id: string, force: boole
   for (const member of members) await removeContainer(context, member.id, { force: true });
   await removeContainer(context, id, { force });
 }
+
+/** Does the same to every container of a pod that runs, or that is paused. */
+export async function eachMember(
+  context: EngineContext,
+  id: string,
+  state: 'running' | 'paused',
+  action: (member: ContainerRecord) => Promise<unknown>,
+): Promise<void> {
+  const pod = context.store.read(id);
+  if (pod === undefined) return;
+  for (const member of podMembers(context, pod)) {
+    const now = await current(context, member.id);
+    if (now?.state === state) await action(now);
+  }
+}

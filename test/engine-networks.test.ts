@@ -1,0 +1,78 @@
+/** tvmm network at the command line, with the real plugins: made, used, guarded, removed, and cleaned up after a crash. Needs root. */
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
+import { engineHost } from './support/engine.js';
+import { needs } from './support/needs.js';
+
+const host = engineHost('tvmm-engine-net-');
+const { tvmm, removeAll } = host;
+let base = '';
+let rootfs = '';
+
+beforeAll(() => {
+  ({ base, rootfs } = host.open());
+});
+beforeEach((context) => needs(context, 'root', 'firewall'));
+afterAll(async () => {
+  if (process.geteuid?.() === 0) {
+    await removeAll();
+    await tvmm(['network', 'prune']);
+  }
+  host.close();
+});
+
+/** A subnet that nothing else here is likely to have; another where a host does. */
+async function createNetwork(): Promise<string> {
+  for (let third = process.pid % 200; ; third++) {
+    const subnet = `10.231.${third % 250}.0/24`;
+    const { status, stderr } = await tvmm(['network', 'create', '--subnet', subnet, 'back']);
+    if (status === 0) return subnet;
+    if (!stderr.includes('in use')) throw new Error(stderr);
+  }
+}
+
+it('a network is made, joined with an address of one’s own, guarded while it is in use, and pruned', async () => {
+  const subnet = await createNetwork();
+  expect((await tvmm(['network', 'create', 'back'])).stderr).toContain('there is a network back already');
+  expect((await tvmm(['network', 'create', '--driver', 'macvlan', 'x'])).stderr).toContain(
+    'bridge is the only one',
+  );
+  expect((await tvmm(['network', 'ls', '--format', '{{.Name}} {{join .Subnets ","}}'])).stdout).toContain(
+    `back ${subnet}\n`,
+  );
+  const ip = subnet.replace('.0/24', '.77');
+  const options = [
+    '--network',
+    'back',
+    '--ip',
+    ip,
+    '--mac-address',
+    '02:00:00:00:00:77',
+    '-P',
+    '--expose',
+    '81',
+  ];
+  const started = await tvmm(['run', '-d', '--name', 'n', ...options, '--rootfs', rootfs, 'sleep', '1000']);
+  expect(started.stderr).toBe('');
+  const format = '{{.NetworkSettings.IPAddress}} {{.NetworkSettings.Networks.back.MacAddress}}';
+  expect((await tvmm(['inspect', '-f', format, 'n'])).stdout).toBe(`${ip} 02:00:00:00:00:77\n`);
+  expect((await tvmm(['port', 'n', '81'])).stdout).toMatch(/^0\.0\.0\.0:\d+\n$/);
+  const [shown] = JSON.parse((await tvmm(['network', 'inspect', 'back'])).stdout);
+  expect(shown.containers).toMatchObject([{ name: 'n', addresses: [`${ip}/24`] }]);
+  expect((await tvmm(['network', 'rm', 'back'])).stderr).toContain('in use by container n');
+  expect((await tvmm(['network', 'prune'])).stdout).toBe('');
+  await tvmm(['rm', '-f', 'n']);
+  expect((await tvmm(['network', 'prune'])).stdout).toBe('back\n');
+  expect((await tvmm(['network', 'rm', 'back'])).stderr).toContain('there is no network back');
+  expect((await tvmm(['network', 'rm', '-f', 'back'])).status).toBe(0);
+});
+
+it('what a dead container has left in the host’s network goes when the next one is made', async () => {
+  const folder = join(base, 'run/netns');
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, 'f'.repeat(64)), '');
+  await tvmm(['create', '--name', 'next', '--network', 'none', '--rootfs', rootfs, 'true']);
+  expect(existsSync(folder) ? readdirSync(folder) : []).toEqual([]);
+  rmSync(folder, { recursive: true, force: true });
+});
