@@ -79,7 +79,7 @@ function readPod(context: EngineContext, word: string): ContainerRecord | undefi
 }
 
 /** The containers in a pod, without its pause container. */
-function podMembers(context: EngineContext, pod: ContainerRecord): ContainerRecord[] {
+export function podMembers(context: EngineContext, pod: ContainerRecord): ContainerRecord[] {
   return context.store.all().filter(({ options }) => options.pod === pod.id);
 }
 
