@@ -36,7 +36,7 @@ rmSync(stampFile(root), { force: true });
  * to open; the library's entries must share, or an error of one would not be an instance of the other's class.
  */
 const GROUPS = [
-  { 'commands-main': 'src/cli/commands-main.ts', 'container-exited': 'src/container/engine/exited-main.ts' },
+  { 'commands-main': 'src/cli/commands-main.ts' },
   {
     index: 'src/index.ts',
     container: 'src/container/index.ts',
@@ -55,12 +55,15 @@ const SCRIPTS = {
   oci: 'src/cli/oci-bin.ts',
   'oci-main': 'src/cli/oci.ts',
   'rootless-main': 'src/cli/rootless-main.ts',
+  'engine-main': 'src/cli/engine-main.ts',
+  'container-exited': 'src/container/engine/exited-bin.ts',
+  'exited-main': 'src/container/engine/exited-main.ts',
   'vcpu-thread': 'src/vmm/vcpu-thread.ts',
   'io-thread': 'src/vmm/io-thread.ts',
   thread: 'src/vmm/thread-main.ts',
 };
 /** Scripts that come out of V8's code cache, which cannot import(), and open koffi by its path. */
-const CACHED = ['oci-main', 'rootless-main'];
+const CACHED = ['oci-main', 'rootless-main', 'engine-main', 'exited-main'];
 const only = process.argv.includes('--only')
   ? process.argv[process.argv.indexOf('--only') + 1]?.split(',')
   : undefined;

@@ -6,13 +6,16 @@
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { loadBundle } from '../sys/code-cache.js';
+import { loadBundle, recordCodeCaches } from '../sys/code-cache.js';
 import { startThread } from '../vmm/start-thread.js';
 import type * as BootMain from './boot-main.js';
 import { commandName } from './command-name.js';
+import type * as EngineMain from './engine-main.js';
 import { startOci } from './oci-start.js';
-import { needsNamespaces } from './rootless.js';
+import { isEngineCommand, needsNamespaces } from './rootless.js';
 import type * as RootlessMain from './rootless-main.js';
+
+const EXIT_FAILURE = 125;
 
 /** Whether a machine of this process is likely: a guess that only costs a thread when it is wrong. */
 function startsMachine(args: readonly string[]): boolean {
@@ -35,8 +38,13 @@ async function main(args: readonly string[]): Promise<void> {
     await startOci(dirname(fileURLToPath(import.meta.url)), args.slice(args.indexOf('oci') + 1));
   } else if (needsNamespaces(name, args)) {
     const folder = dirname(fileURLToPath(import.meta.url));
-    const { becomeRoot } = loadBundle(join(folder, 'rootless-main.cjs')) as typeof RootlessMain;
+    const { becomeRoot } = loadBundle(join(folder, 'rootless-main.cjs'), 'rootless') as typeof RootlessMain;
     process.exitCode = await becomeRoot();
+  } else if (isEngineCommand(name)) {
+    const folder = dirname(fileURLToPath(import.meta.url));
+    const { runEngineCommand } = loadBundle(join(folder, 'engine-main.cjs'), name) as typeof EngineMain;
+    await runEngineCommand(args, name);
+    if (process.exitCode !== EXIT_FAILURE) recordCodeCaches();
   } else {
     const { runCommands } = await import('./commands-main.js');
     await runCommands(args, name);

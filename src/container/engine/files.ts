@@ -1,5 +1,5 @@
 /** Files that are whole or not there, whatever happens in between (rename(2) after fsync(2)). */
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeFileSync, writeSync } from 'node:fs';
 
 /** How a file's name ends until it is whole: no name of a container does. */
 const FRESH = '.new~';
@@ -19,6 +19,13 @@ export function writeWhole(file: string, content: string, mode = 0o600): void {
   } finally {
     closeSync(fd);
   }
+  renameSync(fresh, file);
+}
+
+/** The same for what is made anew when a power cut takes it: it does not wait for the disk. */
+export function writeReplaceable(file: string, content: string, mode = 0o600): void {
+  const fresh = `${file}.${process.pid}${FRESH}`;
+  writeFileSync(fresh, content, { mode });
   renameSync(fresh, file);
 }
 

@@ -1,7 +1,7 @@
 /**
  * The minder from the engine's side. Decision: a small C process for each container (firmware/minder.c, some 200 KB resident) instead of a
  * resident Node process (40 MB, and one death for all). It is the parent of the container's init, so it alone can know the wait status; it
- * pumps and rotates logs, serves attached terminals, records the end in exit.json and then becomes `dist/container-exited.js`, which
+ * pumps and rotates logs, serves attached terminals, records the end in exit.json and then becomes `dist/container-exited.cjs`, which
  * cleans up, and starts again what the restart policy asks for. Killing it loses the wait status and nothing else: output goes through named
  * FIFOs that the container holds open for reading itself, the next command sees what is left (settle.ts) and starts another minder.
  */

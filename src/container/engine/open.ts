@@ -22,7 +22,7 @@ export interface OpenOptions {
 
 /** The program that a minder becomes when its container has ended. */
 function exitProgram(): string {
-  return join(packageRoot(), 'dist', 'container-exited.js');
+  return join(packageRoot(), 'dist', 'container-exited.cjs');
 }
 
 /** The engine's operations on an OCI runtime. */

@@ -15,7 +15,7 @@ import { ContainerStateError, StartError } from './errors.js';
 import { fillEtcFiles, makeEtcFiles } from './etc-files.js';
 import { note } from './events.js';
 import { specFacts } from './facts.js';
-import { writeWhole } from './files.js';
+import { writeReplaceable } from './files.js';
 import { makeInitFile } from './init-file.js';
 import { transition } from './lifecycle.js';
 import { minderOptions } from './log-options.js';
@@ -96,7 +96,7 @@ async function launch(
     makeWorkdir(rootPath, containerWorkdir(record.options, defaults), owner);
   }
   const facts = specFacts(context, record, defaults, rootPath, user);
-  writeWhole(join(folder, 'config.json'), specText(compileSpec(record.options, facts)));
+  writeReplaceable(join(folder, 'config.json'), specText(compileSpec(record.options, facts)));
 
   const pid = await create(context, record, folder);
   using minder = await MinderClient.connect(folder);

@@ -6,7 +6,7 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path';
 import { FileLock } from '../../sys/file-lock.js';
 import { ContainerNameError, ContainerNotFoundError } from './errors.js';
-import { isFresh, readIfThere, writeWhole } from './files.js';
+import { isFresh, readIfThere, writeReplaceable, writeWhole } from './files.js';
 import { checkName, isId, randomName, shortId } from './names.js';
 import type { EnginePaths } from './paths.js';
 import { type ContainerRecord, parseRecord } from './record.js';
@@ -116,7 +116,8 @@ export class ContainerStore {
       if (owner === undefined || !this.#present(owner)) {
         mkdirSync(this.folder(id), { recursive: true, mode: 0o700 });
         this.write(record(name));
-        writeWhole(join(this.paths.names, name), `${id}\n`);
+        // The record has the name as well.
+        writeReplaceable(join(this.paths.names, name), `${id}\n`);
         return;
       }
       if (wanted !== undefined) {
@@ -160,7 +161,9 @@ export class ContainerStore {
     }
     for (const { id, name } of this.all()) {
       const file = join(this.paths.names, name);
-      if (readIfThere(file) === undefined) writeWhole(file, `${id}\n`);
+      // Empty: a power cut came before the disk had it.
+      const owner = readIfThere(file)?.trim();
+      if (owner === undefined || owner === '') writeReplaceable(file, `${id}\n`);
     }
   }
 

@@ -13,7 +13,7 @@ import { NetworkError, NetworkOptionError } from '../network/errors.js';
 import type { NetworkResult } from '../network/networks.js';
 import { listenerOwners } from '../network/port-owners.js';
 import { type PortMapping, settlePorts } from '../network/ports.js';
-import { writeWhole } from './files.js';
+import { writeReplaceable } from './files.js';
 import { identify, isAlive, type ProcessIdentity, processShape } from './process.js';
 import { parseDocument } from './shape.js';
 import { type UserTool, userNetworkFile } from './user-tools.js';
@@ -90,7 +90,7 @@ function remember(folder: string, containerId: string, pid: number): void {
   const identity = identify(pid);
   if (identity === undefined)
     throw new NetworkError('the network of the container ended at once', { code: 'USER_NETWORK' });
-  writeWhole(recordOf(folder, containerId), `${JSON.stringify(identity)}\n`);
+  writeReplaceable(recordOf(folder, containerId), `${JSON.stringify(identity)}\n`);
 }
 
 function remembered(folder: string, containerId: string): ProcessIdentity | undefined {

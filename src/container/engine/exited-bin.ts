@@ -1,0 +1,16 @@
+/** `dist/container-exited.cjs ROOT RUN ID`: what a container's minder becomes. Loads the rest with V8's code cache: it runs after every container. */
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { loadBundle, recordCodeCaches } from '../../sys/code-cache.js';
+import type * as ExitedMain from './exited-main.js';
+
+async function main(): Promise<void> {
+  const bundle = join(dirname(fileURLToPath(import.meta.url)), 'exited-main.cjs');
+  // The bundle is our own build's: its exports are what its source says.
+  const { runExited } = loadBundle(bundle, 'exited') as typeof ExitedMain;
+  process.exitCode = await runExited(process.argv.slice(2));
+  if (process.exitCode === 0) recordCodeCaches();
+}
+
+// Failures are written to the log where they happen; this promise does not reject.
+void main();
