@@ -40,15 +40,18 @@ async function main(args: readonly string[]): Promise<void> {
     const folder = dirname(fileURLToPath(import.meta.url));
     const { becomeRoot } = loadBundle(join(folder, 'rootless-main.cjs'), 'rootless') as typeof RootlessMain;
     process.exitCode = await becomeRoot();
-  } else if (isEngineCommand(name)) {
-    const folder = dirname(fileURLToPath(import.meta.url));
-    const { runEngineCommand } = loadBundle(join(folder, 'engine-main.cjs'), name) as typeof EngineMain;
-    await runEngineCommand(args, name);
-    if (process.exitCode !== EXIT_FAILURE) recordCodeCaches();
-  } else {
+  } else if (!isEngineCommand(name) || !(await runInEngine(args, name))) {
     const { runCommands } = await import('./commands-main.js');
     await runCommands(args, name);
   }
+}
+
+async function runInEngine(args: readonly string[], name: string): Promise<boolean> {
+  const folder = dirname(fileURLToPath(import.meta.url));
+  const { runEngineCommand } = loadBundle(join(folder, 'engine-main.cjs'), name) as typeof EngineMain;
+  const isOurs = await runEngineCommand(args, name);
+  if (isOurs && process.exitCode !== EXIT_FAILURE) recordCodeCaches();
+  return isOurs;
 }
 
 // Failures are reported where the commands run; this promise does not reject.

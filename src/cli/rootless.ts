@@ -1,16 +1,15 @@
 /**
- * Which commands are the container engine's, and which of those need namespaces of the user's own where the caller is not root. The names stand
- * here because the program's entry is small.
+ * Which commands are the container engine's, and which of those need namespaces of the user's own where the caller is not root. The table of
+ * commands is too large for the program's entry, so that the few others are named here.
  */
 
-/** Those of engine/table.ts. */
-export const ENGINE_NAMES: readonly string[] =
-  'run create start stop restart rm ps exec attach logs cp inspect stats top events wait kill pause unpause update pod network volume'.split(
-    ' ',
-  );
+/** Commands that have nothing to do with the engine's containers. */
+export const OTHERS: readonly string[] =
+  'boot doctor lab image oci plan assess serve kernel completion'.split(' ');
 
+/** Right for all commands that there are; a word that is none may be taken for one. */
 export function isEngineCommand(name: string | undefined): name is string {
-  return name !== undefined && ENGINE_NAMES.includes(name);
+  return name !== undefined && !OTHERS.includes(name);
 }
 
 /** `image build` is about the guests of machines, and needs no more than the user's own cache. */
