@@ -6,7 +6,7 @@ import { engineHost } from './support/engine.js';
 import { needs } from './support/needs.js';
 
 const host = engineHost('tvmm-engine-net-');
-const { tvmm, removeAll } = host;
+const { tvmm, removeAll, until } = host;
 let base = '';
 let rootfs = '';
 
@@ -32,7 +32,7 @@ async function createNetwork(): Promise<string> {
   }
 }
 
-it('a network is made, joined with an address of one’s own, guarded while it is in use, and pruned', async () => {
+it('a network is made, joined with an address of one’s own and names of the others, guarded while it is in use, and pruned', async () => {
   const subnet = await createNetwork();
   expect((await tvmm(['network', 'create', 'back'])).stderr).toContain('there is a network back already');
   expect((await tvmm(['network', 'create', '--driver', 'macvlan', 'x'])).stderr).toContain(
@@ -57,6 +57,14 @@ it('a network is made, joined with an address of one’s own, guarded while it i
   expect(started.stderr).toBe('');
   const format = '{{.NetworkSettings.IPAddress}} {{.NetworkSettings.Networks.back.MacAddress}}';
   expect((await tvmm(['inspect', '-f', format, 'n'])).stdout).toBe(`${ip} 02:00:00:00:00:77\n`);
+  const other = ['run', '-d', '--name', 'm', '--network', 'back', '--network-alias', 'friend'];
+  await tvmm([...other, '--rootfs', rootfs, 'sh', '-c', 'grep -c "	n" /etc/hosts; sleep 1000']);
+  await until('it has the other’s name', async () => (await tvmm(['logs', 'm'])).stdout === '1\n');
+  expect((await tvmm(['exec', 'n', 'grep', 'friend', '/etc/hosts'])).stdout).toMatch(
+    /^10\.231\.\d+\.\d+\tm friend /,
+  );
+  await tvmm(['rm', '-f', 'm']);
+  expect((await tvmm(['exec', 'n', 'grep', 'friend', '/etc/hosts'])).stdout).toBe('');
   expect((await tvmm(['port', 'n', '81'])).stdout).toMatch(/^0\.0\.0\.0:\d+\n$/);
   const [shown] = JSON.parse((await tvmm(['network', 'inspect', 'back'])).stdout);
   expect(shown.containers).toMatchObject([{ name: 'n', addresses: [`${ip}/24`] }]);

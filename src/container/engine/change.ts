@@ -4,6 +4,7 @@ import { OptionError } from './errors.js';
 import { note } from './events.js';
 import type { ContainerOptions } from './options/options.js';
 import { limitsOf } from './options/resources.js';
+import { refreshPeers } from './peers.js';
 import type { ContainerRecord } from './record.js';
 import { parseRestartPolicy } from './restart.js';
 import { settle } from './settle.js';
@@ -84,6 +85,7 @@ export async function renameContainer(
     const record = await settle(context, found);
     const renamed = await context.store.rename(record, name);
     note(context.paths, 'rename', renamed, { oldName: record.name });
+    await refreshPeers(context, renamed.interfaces);
     return renamed;
   });
 }

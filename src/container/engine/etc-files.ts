@@ -8,6 +8,7 @@ import type { NetworkMode } from '../network/mode.js';
 import type { NetworkResult } from '../network/networks.js';
 import type { EngineContext } from './context.js';
 import { hostnameOf } from './options/compile.js';
+import { peersOf } from './peers.js';
 import type { ContainerRecord } from './record.js';
 import { hostFile } from './store.js';
 
@@ -53,7 +54,7 @@ export function fillEtcFiles(
   // Without a network nothing answers, so that nobody needs to hear that nothing can be reached.
   if (mode.kind === 'networks' || mode.kind === 'user')
     for (const warning of resolver.warnings) context.warn(warning);
-  writeFileSync(join(folder, 'hosts'), hosts);
+  writeFileSync(join(folder, 'hosts'), `${hosts}${peersOf(context, id, network.interfaces)}`);
   writeFileSync(join(folder, 'resolv.conf'), resolver.content);
   writeFileSync(join(folder, 'hostname'), hostnameFile(hostname));
 }

@@ -10,6 +10,7 @@ import type { EngineContext } from './context.js';
 import { note } from './events.js';
 import { minderOptions } from './log-options.js';
 import { adopt, CONSOLE_SOCKET, type ExitRecord, MINDER_SOCKET, MinderClient, readExit } from './minder.js';
+import { refreshPeers } from './peers.js';
 import { identify, isAlive, isOfEarlierBoot } from './process.js';
 import type { ContainerRecord } from './record.js';
 import { rootlessFacts } from './rootless.js';
@@ -117,6 +118,7 @@ export async function finalize(context: EngineContext, record: ContainerRecord):
   context.store.write(settled);
   if (oomKilled) note(context.paths, 'oom', record);
   note(context.paths, 'die', record, { exitCode: String(settled.exitCode) });
+  await refreshPeers(context, record.interfaces);
   return settled;
 }
 

@@ -22,6 +22,7 @@ import { minderOptions } from './log-options.js';
 import { CONSOLE_SOCKET, MinderClient, minderCommand } from './minder.js';
 import { compileSpec, networkOf } from './options/compile.js';
 import { containerWorkdir, NO_IMAGE } from './options/process.js';
+import { refreshPeers } from './peers.js';
 import { identify } from './process.js';
 import type { ContainerRecord } from './record.js';
 import { rootlessFacts } from './rootless.js';
@@ -127,6 +128,7 @@ async function launch(
   };
   context.store.write(running);
   note(context.paths, 'start', running);
+  await refreshPeers(context, running.interfaces);
   return running;
 }
 
