@@ -98,7 +98,7 @@ export const COMMANDS: readonly OciCommand[] = [
   { name: 'create', summary: 'create a container', usage: ID, min: 1, max: 1, flags: CREATE },
   {
     name: 'delete',
-    summary: 'remove a stopped container',
+    summary: 'remove a container that has stopped or was never started',
     usage: ID,
     min: 1,
     max: 1,

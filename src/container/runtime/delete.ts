@@ -23,7 +23,8 @@ export async function deleteContainer(
   { force, warn }: { force: boolean; warn(message: string): void },
 ): Promise<void> {
   const status = record.phase === 'creating' ? 'stopped' : statusOf(folder, record);
-  if (status !== 'stopped' && !force)
+  // The specification would have a created one refused; clients that give up a container before its start count on runc's and crun's way.
+  if (status !== 'stopped' && status !== 'created' && !force)
     throw new ContainerStatusError(`cannot delete container ${record.id} that is not stopped: ${status}`, {
       hint: 'Kill it first, or use --force.',
     });
