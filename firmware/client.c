@@ -1,7 +1,7 @@
 /*
  * The native client (@freestanding: static, no libc) of the resident engine: stands in for `tvmm-oci` at the command line. It passes the
  * command line, some variables, the working directory and the umask over the engine's Unix socket (src/container/serve), and either prints
- * what comes back, or becomes the launcher with the plan that comes back: so the container is the caller's own descendant, with the caller's
+ * what comes back, or becomes the launcher, which is sent the plan: so the container is the caller's own descendant, with the caller's
  * stdio and descriptors. It trusts nobody but an engine of its own user in its own namespaces, and executes nothing but sealed files.
  *
  *     client ARGUMENTS...     as tvmm-oci ARGUMENTS...
@@ -10,18 +10,11 @@
  */
 #include "launcher/farewell.h"
 
-#define SEALS (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
-#define WIRE_VERSION 1
+#define WIRE_VERSION 2
 #define MAX_REQUEST 131072
-#define MAX_DESCRIPTORS 4
 #define AF_UNIX 1
 #define SOCK_STREAM 1
-#define SOL_SOCKET 1
-#define SCM_RIGHTS 1
 #define SO_PEERCRED 17
-#define MSG_CMSG_CLOEXEC 0x40000000
-/* Above whatever the caller has open for the container. */
-#define ASIDE 300
 
 struct request {
 	char magic[8];
@@ -218,79 +211,19 @@ static int send_request(int fd, char **argv)
 	return 1;
 }
 
-/* The first answer, with the descriptors that come along. Returns how many those are, or -1 for what is no answer. */
-static int receive_answer(int fd, struct answer *answer, int *descriptors)
+/* Becomes the launcher, which hears the rest at the connection: it starts while the engine still works on the plan. */
+static void __attribute__((noreturn)) become_launcher(int connection, int launcher, u32 namespaces, char **envp)
 {
-	struct {
-		u64 size;
-		int level, type, fds[MAX_DESCRIPTORS];
-	} control;
-	struct {
-		void *data;
-		u64 size;
-	} vector = {answer, sizeof *answer};
-	struct {
-		void *name;
-		u32 name_size, padding;
-		void *vectors;
-		u64 count;
-		void *control;
-		u64 control_size;
-		int flags, padding2;
-	} message = {.vectors = &vector, .count = 1, .control = &control, .control_size = sizeof control};
-	long got;
-	do
-		got = sys(__NR_recvmsg, fd, &message, MSG_CMSG_CLOEXEC);
-	while (got == -EINTR);
-	/* 8 is MSG_CTRUNC: more descriptors than anybody should send. */
-	if (got <= 0 || (message.flags & 8) ||
-	    ((u64)got < sizeof *answer && !read_whole(fd, (u8 *)answer + got, sizeof *answer - (u64)got)))
-		return -1;
-	if (message.control_size < 16 || control.level != SOL_SOCKET || control.type != SCM_RIGHTS || control.size < 16)
-		return 0;
-	int count = (int)((control.size - 16) / 4);
-	for (int i = 0; i < count; i++)
-		descriptors[i] = control.fds[i];
-	return count;
-}
-
-static int is_sealed(int fd)
-{
-	long seals = sys(__NR_fcntl, fd, F_GET_SEALS);
-	return !failed(seals) && (seals & SEALS) == SEALS;
-}
-
-/*
- * Becomes the launcher with the plan: descriptors are launcher, plan, the plan's control socket, and what the plan inherits behind that one.
- * Behind them all stand this connection, and the plan.
- */
-static void __attribute__((noreturn)) execute(int connection, int control, int *descriptors, int count, char **envp)
-{
-	char connection_at[21], plan_at[21];
-	int extra = count - 3;
-	if (count < 3 || control < 3 || control > ASIDE - 100 || !is_sealed(descriptors[0]) || !is_sealed(descriptors[1])) {
-		COMPLAIN("tvmm-oci: the engine has sent no sealed plan");
+	char connection_at[21], namespace_flags[21];
+	if (!is_sealed(launcher)) {
+		COMPLAIN("tvmm-oci: the engine has sent no sealed launcher");
 		leave(1);
 	}
-	/* Out of the way of the numbers that they get. */
-	for (int i = 0; i < count; i++) {
-		long aside = sys(__NR_fcntl, descriptors[i], F_DUPFD_CLOEXEC, ASIDE);
-		if (failed(aside)) {
-			COMPLAIN("tvmm-oci: no descriptor is left: errno ", NUMBER(-aside));
-			leave(1);
-		}
-		close_fd(descriptors[i]);
-		descriptors[i] = (int)aside;
-	}
-	for (int i = 2; i < count; i++)
-		sys(__NR_dup2, descriptors[i], control + i - 2);
-	int connection_fd = control + 1 + extra, plan_fd = connection_fd + 1;
-	sys(__NR_dup2, connection, connection_fd);
-	sys(__NR_dup2, descriptors[1], plan_fd);
-	append(connection_at, connection_at + sizeof connection_at, NUMBER(connection_fd));
-	append(plan_at, plan_at + sizeof plan_at, NUMBER(plan_fd));
-	char *words[] = {"tvmm-launcher", "--client", connection_at, plan_at, NULL};
-	long error = sys(__NR_execveat, descriptors[0], "", words, envp, AT_EMPTY_PATH);
+	sys(__NR_fcntl, connection, F_SETFD, 0);
+	append(connection_at, connection_at + sizeof connection_at, NUMBER(connection));
+	append(namespace_flags, namespace_flags + sizeof namespace_flags, NUMBER(namespaces));
+	char *words[] = {"tvmm-launcher", "--client", connection_at, namespace_flags, NULL};
+	long error = sys(__NR_execveat, launcher, "", words, envp, AT_EMPTY_PATH);
 	COMPLAIN("tvmm-oci: cannot run the launcher: errno ", NUMBER(-error));
 	leave(1);
 }
@@ -306,17 +239,14 @@ __attribute__((used)) void client_main(long *stack)
 		if (sys(__NR_fcntl, fd, F_GETFD) == -EBADF && sys(__NR_open, "/dev/null", O_RDWR) != fd)
 			leave(1);
 	int connection = connect_engine();
-	if (connection < 0 || !is_our_engine(connection) || !send_request(connection, argv)) {
+	/* While it works on the answer there is time to see who it is: nothing that it says counts before that. */
+	if (connection < 0 || !send_request(connection, argv) || !is_our_engine(connection)) {
 		close_fd(connection);
 		go_cold(argv);
 	}
 	int count = receive_answer(connection, &answer, descriptors);
-	if (count >= 0 && answer.type == ANSWER_PLAN && !pass_on(connection, 2, answer.errors)) {
-		COMPLAIN("tvmm-oci: the engine ended while it answered");
-		leave(1);
-	}
-	if (count >= 0 && answer.type == ANSWER_PLAN)
-		execute(connection, answer.status, descriptors, count, none);
+	if (count == 1 && answer.type == ANSWER_LAUNCHER)
+		become_launcher(connection, descriptors[0], (u32)answer.status, none);
 	if (count < 0 || answer.type != ANSWER_DONE) {
 		close_fd(connection);
 		go_cold(argv);

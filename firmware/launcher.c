@@ -3,7 +3,8 @@
  * an OCI config.json (src/container/plan); this is all of tvmm that ever runs between the engine and the container's first program.
  *
  *     launcher FD            execute the plan that the descriptor holds
- *     launcher --client N FD the same in the place of client.c, which is connected with the resident engine at descriptor N
+ *     launcher --client N F  be in the place of client.c, which is connected with the resident engine at descriptor N, and execute the plan
+ *                            that comes from there; until then, make the namespaces F for it
  *     launcher --check FD    say whether it is one: nothing is executed
  *     launcher --init CMD... be a container's init: start CMD, hand on signals, reap
  *     launcher --pause       hold a pod's namespaces: reap, until SIGTERM or SIGINT
@@ -18,7 +19,6 @@
 #include "launcher/hook.h"
 #include "launcher/init.h"
 
-#define SEALS (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 
 static void run_program(u32 program);
 
@@ -336,10 +336,9 @@ static void __attribute__((noreturn)) run_program(u32 program)
 }
 
 /* Reads the whole plan into memory of our own, its end at the end of a page with nothing behind it. */
-static void read_plan(const char *descriptor)
+static void read_plan(int fd)
 {
 	struct stat st;
-	int fd = (int)parse_number(descriptor);
 	long result = sys(__NR_fstat, fd, &st);
 	if (failed(result))
 		refuse("the plan's descriptor is none", result);
@@ -367,7 +366,7 @@ static void prepare_self(int plan_fd)
 		self.registers[i] = -1;
 	for (int i = 0; i < MAX_PROGRAMS; i++)
 		self.channels[i] = -1;
-	self.control = self.parent = self.connection = self.listener = -1;
+	self.control = self.parent = self.listener = -1;
 	for (u32 i = 0; i < plan.header->inherited.count; i++) {
 		const struct inherited *inherited = &plan.inherited[i];
 		self.registers[inherited->reg] = inherited->fd;
@@ -382,12 +381,62 @@ static void prepare_self(int plan_fd)
 		damaged("its control socket is no open descriptor:", self.control);
 }
 
-static void become_client(int connection)
+/* Ends as the engine says where there will be no plan. */
+static void __attribute__((noreturn)) leave_without_plan(int connection, int count, const struct answer *answer)
 {
-	self.connection = connection;
+	int status = count >= 0 && answer->type == ANSWER_DONE ? print_answer(connection, answer) : -1;
+	if (status < 0) {
+		COMPLAIN("the engine ended while it answered");
+		leave(1);
+	}
+	leave(status);
+}
+
+/*
+ * Waits for the plan, and puts its descriptors in place: plan, the plan's control socket, what the plan inherits behind that one. Behind
+ * them all stand the connection, and the plan. Returns the plan's descriptor.
+ */
+static int receive_plan(int connection)
+{
+	int descriptors[MAX_DESCRIPTORS];
+	struct answer answer;
+	int count = receive_answer(connection, &answer, descriptors), control = answer.status;
+	if (count < 0 || answer.type != ANSWER_PLAN || !pass_on(connection, 2, answer.errors))
+		leave_without_plan(connection, count, &answer);
+	if (count < 2 || control < 3 || control > ASIDE - 100 || !is_sealed(descriptors[0])) {
+		COMPLAIN("the engine has sent no sealed plan");
+		leave(1);
+	}
+	/* Out of the way of the numbers that they get. */
+	for (int i = 0; i < count; i++) {
+		long aside = sys(__NR_fcntl, descriptors[i], F_DUPFD_CLOEXEC, ASIDE);
+		if (failed(aside))
+			refuse("no descriptor is left", aside);
+		close_fd(descriptors[i]);
+		descriptors[i] = (int)aside;
+	}
+	for (int i = 1; i < count; i++)
+		sys(__NR_dup2, descriptors[i], control + i - 1);
+	int connection_fd = control + count - 1, plan_fd = connection_fd + 1;
+	sys(__NR_dup3, connection, connection_fd, O_CLOEXEC);
+	sys(__NR_dup2, descriptors[0], plan_fd);
+	self.connection = connection_fd;
 	self.caller = sys(__NR_getpid);
-	if (failed(sys(__NR_fcntl, connection, F_SETFD, FD_CLOEXEC)))
-		damaged("the connection with the engine is no open descriptor:", connection);
+	return plan_fd;
+}
+
+/* Makes ready what needs no plan, then waits for it. */
+static int become_client(int connection, u64 namespaces)
+{
+	long error = sys(__NR_fcntl, connection, F_SETFD, FD_CLOEXEC);
+	if (failed(error))
+		refuse("the connection with the engine is no open descriptor", error);
+	error = namespaces ? sys(__NR_unshare, namespaces) : 0;
+	if (failed(error)) {
+		COMPLAIN("cannot make the namespaces of the container: errno ", NUMBER(-error), errno_name((int)-error));
+		leave(1);
+	}
+	return receive_plan(connection);
 }
 
 /* What waits for a child hands signals on instead of dying of them, from the beginning. */
@@ -446,23 +495,21 @@ __attribute__((used)) void launcher_main(long *stack)
 	if (argc == 2 && equal(argv[1], "--pause"))
 		pause_until_told();
 	if (argc == 3 && equal(argv[1], "--check")) {
-		read_plan(argv[2]);
+		read_plan((int)parse_number(argv[2]));
 		leave(0);
 	}
 	int client = argc == 4 && equal(argv[1], "--client") && parse_number(argv[2]) >= 0;
-	if (client)
-		argv += 2;
-	if ((argc != 2 && !client) || parse_number(argv[1]) < 0) {
+	if ((argc != 2 && !client) || parse_number(argv[argc - 1]) < 0) {
 		COMPLAIN("usage: launcher FD | --check FD | --init COMMAND... | --pause");
 		leave(125);
 	}
 	fill_stdio();
-	seal_self(client ? argv - 2 : argv, envp);
+	seal_self(argv, envp);
 	sys(__NR_prctl, PR_SET_NAME, "tvmm-launcher");
-	read_plan(argv[1]);
-	prepare_self((int)parse_number(argv[1]));
-	if (client)
-		become_client((int)parse_number(argv[0]));
+	self.connection = -1;
+	int plan_fd = client ? become_client((int)parse_number(argv[2]), (u64)parse_number(argv[3])) : (int)parse_number(argv[1]);
+	read_plan(plan_fd);
+	prepare_self(plan_fd);
 	prepare_signals(supervises());
 	run_program(0);
 }

@@ -6,17 +6,31 @@
 #pragma once
 #include "sys.h"
 
-enum { ANSWER_COLD = 1, ANSWER_PLAN = 2, ANSWER_DONE = 3 };
+#define SEALS (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
+#define SOL_SOCKET 1
+#define SCM_RIGHTS 1
+#define MSG_CMSG_CLOEXEC 0x40000000
+#define MAX_DESCRIPTORS 4
+/* Above whatever the caller has open for the container. */
+#define ASIDE 300
+
+enum { ANSWER_COLD = 1, ANSWER_PLAN = 2, ANSWER_DONE = 3, ANSWER_LAUNCHER = 4 };
 
 struct answer {
 	u32 type;
-	/* Exit status; of a plan the number for its control socket. */
+	/* Exit status; of a plan the number for its control socket; of a launcher the namespaces that it can make while it waits. */
 	i32 status;
 	/* Bytes for stdout and stderr, behind this; of a plan how many descriptors come along. */
 	u32 output, errors;
 };
 
 _Static_assert(sizeof(struct answer) == 16, "the answers of wire.ts");
+
+static int is_sealed(int fd)
+{
+	long seals = sys(__NR_fcntl, fd, F_GET_SEALS);
+	return !failed(seals) && (seals & SEALS) == SEALS;
+}
 
 /* Reads exactly `n` bytes. Returns 1, or 0 when the engine has left. */
 static int read_whole(int fd, void *into, u64 n)
@@ -51,4 +65,40 @@ static int print_answer(int fd, const struct answer *answer)
 	if (!pass_on(fd, 1, answer->output) || !pass_on(fd, 2, answer->errors))
 		return -1;
 	return answer->status & 0xff;
+}
+
+/* An answer, with the descriptors that come along. Returns how many those are, or -1 for what is no answer. */
+static int receive_answer(int fd, struct answer *answer, int *descriptors)
+{
+	struct {
+		u64 size;
+		int level, type, fds[MAX_DESCRIPTORS];
+	} control;
+	struct {
+		void *data;
+		u64 size;
+	} vector = {answer, sizeof *answer};
+	struct {
+		void *name;
+		u32 name_size, padding;
+		void *vectors;
+		u64 count;
+		void *control;
+		u64 control_size;
+		int flags, padding2;
+	} message = {.vectors = &vector, .count = 1, .control = &control, .control_size = sizeof control};
+	long got;
+	do
+		got = sys(__NR_recvmsg, fd, &message, MSG_CMSG_CLOEXEC);
+	while (got == -EINTR);
+	/* 8 is MSG_CTRUNC: more descriptors than anybody should send. */
+	if (got <= 0 || (message.flags & 8) ||
+	    ((u64)got < sizeof *answer && !read_whole(fd, (u8 *)answer + got, sizeof *answer - (u64)got)))
+		return -1;
+	if (message.control_size < 16 || control.level != SOL_SOCKET || control.type != SCM_RIGHTS || control.size < 16)
+		return 0;
+	int count = (int)((control.size - 16) / 4);
+	for (int i = 0; i < count; i++)
+		descriptors[i] = control.fds[i];
+	return count;
 }

@@ -6,7 +6,7 @@
 #include "farewell.h"
 #include "plan.h"
 
-enum { MESSAGE_SENT = 1, MESSAGE_FAILED = 2, MESSAGE_ENDED = 3, MESSAGE_TEXT = 4, MESSAGE_ANSWER = 16 };
+enum { MESSAGE_SENT = 1, MESSAGE_FAILED = 2, MESSAGE_ENDED = 3, MESSAGE_TEXT = 4, MESSAGE_ANSWER = 16, MESSAGE_CANCEL = 17 };
 
 struct message {
 	u8 type, tag;
@@ -157,6 +157,17 @@ static long tell(int fd, u8 type, u8 tag, i64 value)
 	return send_message(fd, &message);
 }
 
+/* The engine has failed, and says so itself. Its word stays in the socket: others may be waiting, too. */
+static void leave_if_cancelled(void)
+{
+	struct message message;
+	long got = sys(__NR_recvfrom, self.control, &message, sizeof message, 0x42 /* MSG_PEEK|MSG_DONTWAIT */);
+	if (got == sizeof message && message.type == MESSAGE_CANCEL) {
+		end_children(0);
+		part(125);
+	}
+}
+
 /* Whether the engine is gone: what waits for a peer must not wait for ever behind it. */
 static int wait_for_message(int fd)
 {
@@ -169,13 +180,14 @@ static int wait_for_message(int fd)
 			return (int)-ready;
 		if (fds[0].revents)
 			return 0;
+		leave_if_cancelled();
 		return ECANCELED;
 	}
 }
 
 /*
  * Takes the message with `tag` from a socket. Several processes may read from the engine's: each looks before it takes, and leaves what is
- * another's. Returns an errno or 0.
+ * another's. Returns an errno or 0; not at all where the engine has given the launch up.
  */
 static int receive(int fd, u8 tag, i64 *value)
 {
@@ -191,6 +203,8 @@ static int receive(int fd, u8 tag, i64 *value)
 			continue;
 		if (failed(got))
 			return (int)-got;
+		if (fd == self.control)
+			leave_if_cancelled();
 		if ((u64)got < sizeof message || (message.tag != tag && fd == self.control)) {
 			sleep_ms(1);
 			continue;

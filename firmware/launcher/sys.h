@@ -92,9 +92,11 @@ static inline i64 parse_number(const char *text)
 	if (!*text)
 		return -1;
 	for (; *text; text++) {
-		if (*text < '0' || *text > '9' || value > 99999999)
+		if (*text < '0' || *text > '9')
 			return -1;
 		value = value * 10 + (*text - '0');
+		if (value > 0x7fffffff)
+			return -1;
 	}
 	return value;
 }

@@ -23,6 +23,9 @@ export function register(program: Command): void {
     .option('--socket <path>', 'where to listen')
     .addHelpText('after', HELP)
     .action(async (options: { socket?: string }) => {
+      const { setFlagsFromString } = await import('node:v8');
+      // Every function is compiled at its first call: what runs once per container would be interpreted for hundreds of them.
+      setFlagsFromString('--always-sparkplug');
       const { resolve } = await import('node:path');
       const { defaultSocket, ServeError, Server } = await import('../container/serve/server.js');
       const { runResident } = await import('./resident.js');

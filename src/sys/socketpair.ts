@@ -53,19 +53,22 @@ export function waitReadable(fd: number, timeoutMs: number): boolean {
   }
 }
 
+let received = new Uint8Array(0);
+
 /**
  * What is there to read now, at most `limit` bytes.
  *
  * @returns an empty array at the end of the stream (or after a reset), undefined when nothing has come yet
  */
 export function receiveNow(fd: number, limit: number): Uint8Array | undefined {
-  const buffer = new Uint8Array(limit);
+  // What comes is mostly much less than could come.
+  if (received.length < limit) received = new Uint8Array(limit);
   for (;;) {
-    const got = recv(fd, buffer, limit, MSG_DONTWAIT);
-    if (got >= 0) return buffer.subarray(0, got);
+    const got = recv(fd, received, limit, MSG_DONTWAIT);
+    if (got >= 0) return received.slice(0, got);
     const errno = lastErrno();
     if (errno === EAGAIN) return undefined;
-    if (errno === ECONNRESET) return buffer.subarray(0, 0);
+    if (errno === ECONNRESET) return new Uint8Array(0);
     if (errno !== EINTR) check(got, 'recv', `fd ${fd}`);
   }
 }

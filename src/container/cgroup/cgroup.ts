@@ -17,7 +17,7 @@ import {
   pidsOf,
   thaw,
 } from './processes.js';
-import { PATIENCE_MS, removeFolder } from './remove.js';
+import { PATIENCE_MS, removeEmpty, removeFolder } from './remove.js';
 import type { OciResources } from './resources.js';
 import { type CgroupFolder, type CgroupState, hierarchies, isOnCgroupfs, parseCgroupState } from './state.js';
 import { type CgroupStats, readStats } from './stats.js';
@@ -183,6 +183,18 @@ export class Cgroup {
     const folders = this.#folders.map(({ folder }) => folder);
     unmake(this.state.made.filter((one) => !folders.includes(one) && isOnCgroupfs(one)));
     if (failures.length > 0) throw failures[0];
+  }
+
+  /**
+   * Removes it at once where this process has made it just now and nothing is in it any more, for which it is not asked.
+   *
+   * @returns false when it holds something: {@link kill} and {@link remove} are what is left then
+   */
+  removeEmpty(): boolean {
+    const folders = this.#folders.map(({ folder }) => folder);
+    if (!folders.every(removeEmpty)) return false;
+    unmake(this.state.made.filter((one) => !folders.includes(one)));
+    return true;
   }
 
   /** @throws CgroupCreateError when it cannot take a new container: another one's processes are in it, or it is frozen */

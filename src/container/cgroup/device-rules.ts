@@ -119,6 +119,12 @@ const DEFAULT_DEVICE_RULES: readonly OciDeviceRule[] = [
  * The list that a container runs with: the rules of config.json, then the default devices. `linux.devices` adds nothing: a node may be
  * there for reading only.
  */
-export function containerDeviceRules(rules: readonly OciDeviceRule[] = []): OciDeviceRule[] {
-  return [...rules, ...DEFAULT_DEVICE_RULES];
+export function containerDeviceRules(rules: readonly OciDeviceRule[] = NO_RULES): readonly OciDeviceRule[] {
+  const list = lists.get(rules) ?? [...rules, ...DEFAULT_DEVICE_RULES];
+  lists.set(rules, list);
+  return list;
 }
+
+const NO_RULES: readonly OciDeviceRule[] = [];
+/** The same list for the same rules: what is compiled from it can be kept by it. */
+const lists = new WeakMap<readonly OciDeviceRule[], readonly OciDeviceRule[]>();

@@ -13,7 +13,7 @@ import {
   WRITE,
 } from './device-rules.js';
 import { CgroupDevicesError, cgroupHint, errnoOf } from './errors.js';
-import type { CgroupFiles } from './files.js';
+import type { CgroupFiles, FileWriter } from './files.js';
 import type { OciDeviceRule } from './resources.js';
 
 /** Devices of one pattern, and the kinds of access that are the exception. */
@@ -173,12 +173,27 @@ export function deviceTransition(from: DeviceState, to: DeviceState): DeviceWrit
   return writes;
 }
 
+/** By lists that stay as they are: many containers have the same. */
+const compiled = new WeakMap<readonly OciDeviceRule[], DeviceState>();
+
 /** Makes a rule list true for a v1 devices cgroup. @throws CgroupDevicesError */
 export function setDevicesV1(files: CgroupFiles, rules: readonly OciDeviceRule[]): void {
-  const target = compileDeviceState(parseDeviceRules(rules));
+  const target = compiled.get(rules) ?? compileDeviceState(parseDeviceRules(rules));
+  compiled.set(rules, target);
   const list = attempt(files, 'devices.list', '', () => files.read('devices.list'));
-  for (const { file, value } of deviceTransition(parseDevicesList(list), target))
-    attempt(files, file, value, () => files.write(file, value));
+  let open: { readonly file: string; readonly writer: FileWriter } | undefined;
+  try {
+    for (const { file, value } of deviceTransition(parseDevicesList(list), target)) {
+      if (open?.file !== file) {
+        open?.writer[Symbol.dispose]();
+        open = { file, writer: attempt(files, file, value, () => files.writing(file)) };
+      }
+      const { writer } = open;
+      attempt(files, file, value, () => writer.write(value));
+    }
+  } finally {
+    open?.writer[Symbol.dispose]();
+  }
 }
 
 function attempt<T>(files: CgroupFiles, file: string, value: string, call: () => T): T {

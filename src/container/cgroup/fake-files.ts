@@ -1,5 +1,5 @@
 /** A cgroup folder made of a map, for tests: files exist when they are named, writes are kept in order and can be refused. */
-import type { CgroupFiles } from './files.js';
+import type { CgroupFiles, FileWriter } from './files.js';
 
 class ErrnoError extends Error {
   constructor(
@@ -48,5 +48,10 @@ export class FakeFiles implements CgroupFiles {
     if (refusal !== undefined) throw new ErrnoError(refusal, file);
     this.content.set(file, value);
     this.log.push(`${file} ${value}`);
+  }
+
+  writing(file: string): FileWriter {
+    if (!this.content.has(file)) throw new ErrnoError('ENOENT', file);
+    return { write: (value) => this.write(file, value), [Symbol.dispose]: () => {} };
   }
 }

@@ -14,6 +14,13 @@ export interface CgroupFiles {
   read(file: string): string;
   /** One write(2) of `value`. @throws the errno of open(2) or write(2) */
   write(file: string, value: string): void;
+  /** Opens a file that takes many values, each with a write(2) of its own. @throws the errno of open(2) */
+  writing(file: string): FileWriter;
+}
+
+export interface FileWriter extends Disposable {
+  /** @throws the errno of write(2) */
+  write(value: string): void;
 }
 
 /** The real files below an absolute path. */
@@ -35,6 +42,11 @@ export class FolderFiles implements CgroupFiles {
     } finally {
       closeSync(fd);
     }
+  }
+
+  writing(file: string): FileWriter {
+    const fd = openSync(`${this.folder}/${file}`, constants.O_WRONLY);
+    return { write: (value) => void writeSync(fd, value), [Symbol.dispose]: () => closeSync(fd) };
   }
 }
 

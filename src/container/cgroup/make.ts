@@ -34,7 +34,7 @@ export function makeFolders(state: Pick<CgroupState, 'v1' | 'v2'>, tolerant: boo
   for (const place of hierarchies(state)) {
     try {
       makeHierarchy(place, made);
-      if (place.folder === state.v1.cpuset?.folder) inheritCpusets(place);
+      if (place.folder === state.v1.cpuset?.folder) inheritCpusets(place, made);
     } catch (cause) {
       const errno = errnoOf(cause);
       if (tolerant && ['EACCES', 'EPERM', 'EROFS'].includes(errno)) {
@@ -65,6 +65,13 @@ export function unmake(made: readonly string[]): void {
 function makeHierarchy(place: CgroupFolder, made: string[]): void {
   for (let tries = 1; ; tries++) {
     try {
+      // Nearly always it is the last one alone that is missing.
+      if (makeFolder(place.folder)) made.push(place.folder);
+      return;
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOENT') throw error;
+    }
+    try {
       // mkdir(2) for what exists already would cost an error thrown and caught for each parent.
       const missing = ancestry(place).filter((folder) => !existsSync(folder));
       for (const folder of missing) if (makeFolder(folder)) made.push(folder);
@@ -87,12 +94,12 @@ function makeFolder(folder: string): boolean {
 }
 
 /** A new v1 cpuset is empty, and attaching to it gives ENOSPC. v2's empty cpuset.cpus means "as the parent". */
-function inheritCpusets(place: CgroupFolder): void {
+function inheritCpusets(place: CgroupFolder, made: readonly string[]): void {
   let parent = new FolderFiles(place.mountPoint);
   for (const folder of ancestry(place)) {
     const files = new FolderFiles(folder);
     for (const file of ['cpuset.cpus', 'cpuset.mems']) {
-      if (files.read(file).trim() !== '') continue;
+      if (!made.includes(folder) && files.read(file).trim() !== '') continue;
       const inherited = parent.read(file).trim();
       if (inherited !== '') files.write(file, inherited);
     }

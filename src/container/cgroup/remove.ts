@@ -33,6 +33,11 @@ export async function removeFolder(folder: string, deadline: number): Promise<vo
   }
 }
 
+/** Removes a folder that is known to be a cgroup of ours. @returns false when something is in it */
+export function removeEmpty(folder: string): boolean {
+  return tryRemove(folder) === undefined;
+}
+
 /** Children deepest first; what does not go now is met again at the next try. */
 function removeChildren(folder: string): void {
   for (const child of childFolders(folder)) {

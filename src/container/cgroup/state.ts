@@ -48,7 +48,17 @@ export interface PlanRequest extends PathRequest {
  *
  * @throws CgroupPathError, CgroupLayoutError
  */
-export function planCgroup({ layout = readLayout(), ...request }: PlanRequest): CgroupState {
+export function planCgroup(request: PlanRequest): CgroupState {
+  return withMissing(locateCgroup(request));
+}
+
+/** The same plan with what is missing now: to be saved before it is made. */
+export function withMissing(state: CgroupState): CgroupState {
+  return { ...state, made: hierarchies(state).flatMap(missingFolders) };
+}
+
+/** As {@link planCgroup}, without a look at what is there already. @throws CgroupPathError, CgroupLayoutError */
+export function locateCgroup({ layout = readLayout(), ...request }: PlanRequest): CgroupState {
   const path = resolveCgroupPath(request);
   const v1: Record<string, CgroupFolder> = {};
   for (const [controller, place] of layout.v1) {
@@ -58,14 +68,17 @@ export function planCgroup({ layout = readLayout(), ...request }: PlanRequest): 
   const { v2: place } = layout;
   const v2 =
     place === undefined ? undefined : { folder: folderInV2(place, path), mountPoint: place.mountPoint };
-  const state = { v1, ...(v2 === undefined ? {} : { v2 }) };
-  return { ...state, made: hierarchies(state).flatMap(missingFolders) };
+  return { v1, ...(v2 === undefined ? {} : { v2 }), made: [] };
 }
 
 /** True on a machine whose init is systemd (sd_booted(3)). */
 export function systemdRuns(): boolean {
-  return existsSync('/run/systemd/system');
+  booted ??= existsSync('/run/systemd/system');
+  return booted;
 }
+
+/** It does not become another one while this process lives. */
+let booted: boolean | undefined;
 
 /** Each hierarchy once: controllers that are mounted together share it. */
 export function hierarchies(state: Pick<CgroupState, 'v1' | 'v2'>): CgroupFolder[] {
@@ -79,10 +92,12 @@ export function ancestry({ folder, mountPoint }: CgroupFolder): string[] {
   return parts.map((_, index) => posix.join(mountPoint, ...parts.slice(0, index + 1)));
 }
 
-function missingFolders(place: CgroupFolder): string[] {
-  const all = ancestry(place);
-  const first = all.findIndex((folder) => !existsSync(folder));
-  return first < 0 ? [] : all.slice(first);
+/** From the last one upwards: nearly always that one alone is missing. */
+function missingFolders({ folder, mountPoint }: CgroupFolder): string[] {
+  const missing: string[] = [];
+  for (let at = folder; at.length > mountPoint.length && !existsSync(at); at = posix.dirname(at))
+    missing.unshift(at);
+  return missing;
 }
 
 /** A saved state, checked. @throws CgroupStateError */

@@ -7,6 +7,8 @@ import { data, FDCWD, named, type ProgramBuilder, register } from './builder.js'
 import type { CgroupHierarchy, CreateContext, ExecContext } from './context.js';
 import { makeFilesystem } from './filesystems.js';
 import { finishTree, type MountContext } from './mount-context.js';
+import type { NamespacePlan } from './namespaces.js';
+import { TAG } from './tags.js';
 import { ensureTarget, refuseProc } from './targets.js';
 import { attachTree, cloneTree, setAttributes } from './trees.js';
 
@@ -32,9 +34,31 @@ export function openCgroups(launcher: ProgramBuilder, context: JoinedContext): v
     );
 }
 
+/** Waits until the engine has made the cgroup. */
+export function awaitCgroup(program: ProgramBuilder): void {
+  program.add({ op: 'receive', what: 'wait for the cgroup', tag: TAG.cgroup });
+}
+
+/** Whether the first process opens what it joins by itself, since it still sees what the launcher sees and may do what that may. */
+export function entersByItself({ cgroupLater, cgroup }: CreateContext, namespaces: NamespacePlan): boolean {
+  return (
+    cgroupLater === true &&
+    cgroup !== undefined &&
+    // It has to be born there.
+    cgroup.unified === undefined &&
+    !namespaces.user &&
+    !namespaces.joined.has('mount')
+  );
+}
+
 /** Joins them: `0` is the process that writes. */
-export function joinCgroups(program: ProgramBuilder, context: JoinedContext): void {
+export function joinCgroups(
+  program: ProgramBuilder,
+  context: JoinedContext,
+  { open = false }: { open?: boolean } = {},
+): void {
   tasksOf(context).forEach((path, index) => {
+    if (open) program.open(`open ${path}`, path, ['WRONLY'], `cgroup-${index}`);
     program.write(`join ${path}`, `cgroup-${index}`, '0', {
       hint: 'The cgroup must still be there, and its cpuset must have CPUs and memory nodes.',
     });

@@ -91,6 +91,10 @@ export interface CreateContext extends Context {
   readonly idMaps?: 'launcher' | 'engine';
   /** Wait for the engine at {@link TAG.prepare} even where the configuration has no reason to. */
   readonly prepare?: boolean;
+  /** The cgroup may not be there yet: it is entered after the answer {@link TAG.cgroup}. */
+  readonly cgroupLater?: boolean;
+  /** The launcher is in the container's new network namespace when it gets the plan. Only without a user namespace, which would own it. */
+  readonly networkMade?: boolean;
 }
 
 export interface ExecContext extends Context {

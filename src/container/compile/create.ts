@@ -8,7 +8,7 @@ import type { Plan } from '../plan/plan.js';
 import { parseMountOptions } from '../spec/mount-options.js';
 import type { OciSpec } from '../spec/types.js';
 import { ProgramBuilder } from './builder.js';
-import { openCgroups } from './cgroups.js';
+import { awaitCgroup, entersByItself, openCgroups } from './cgroups.js';
 import { checkDescriptors, checkSeccomp, leaveOrStay, openProc, planOf } from './common.js';
 import { openConsoleSocket } from './console.js';
 import type { CreateContext } from './context.js';
@@ -50,6 +50,7 @@ export function compileCreate(given: OciSpec, context: CreateContext): Plan {
 
   startLauncher(launcher, spec, context, namespaces);
   const sources = openSources(launcher, spec, context, namespaces, helpers);
+  openCgroupsLater(launcher, context, namespaces);
   joinNamespaces(launcher, namespaces, context);
   const creation: Creation = {
     spec,
@@ -67,7 +68,10 @@ export function compileCreate(given: OciSpec, context: CreateContext): Plan {
     if (offsets !== undefined) makeTimeNamespace(launcher, offsets);
     const later = madeByInit(namespaces);
     const types = [...namespaces.created].filter(
-      (type) => !later.includes(type) && (type !== 'time' || offsets === undefined),
+      (type) =>
+        !later.includes(type) &&
+        (type !== 'time' || offsets === undefined) &&
+        (type !== 'network' || context.networkMade !== true),
     );
     launcher.add({
       op: 'clone',
@@ -103,6 +107,11 @@ function withPlainDestinations(spec: OciSpec, context: CreateContext): OciSpec {
 
 function check(spec: OciSpec, context: CreateContext): void {
   checkDescriptors(context);
+  if (context.networkMade === true && spec.linux?.namespaces?.some(({ type }) => type === 'user') === true)
+    throw new CompileError(
+      'linux.namespaces',
+      'has a user namespace, and its network namespace is not its own',
+    );
   checkSeccomp(spec.linux?.seccomp !== undefined, context);
   checkLabels(spec.process, context.host);
   if (spec.linux?.intelRdt !== undefined) {
@@ -157,12 +166,20 @@ function startLauncher(
     launcher.open('open the fifo that starts the container', context.execFifo, ['PATH', 'NOFOLLOW'], 'fifo');
   if (spec.process !== undefined) openConsoleSocket(launcher, spec.process, context.console);
   openListener(launcher, context.seccomp);
-  openCgroups(launcher, context);
+  if (context.cgroupLater !== true) openCgroups(launcher, context);
   openNamespaces(launcher, namespaces);
 }
 
 function tellPid(launcher: ProgramBuilder): void {
   launcher.add({ op: 'send', what: "tell the container's pid", tag: TAG.pid, register: 'init-pid' });
+}
+
+/** As late as this process has to. */
+function openCgroupsLater(launcher: ProgramBuilder, context: CreateContext, namespaces: NamespacePlan): void {
+  if (context.cgroupLater !== true || (context.cgroup ?? context.resctrlTasks) === undefined) return;
+  if (entersByItself(context, namespaces)) return;
+  awaitCgroup(launcher);
+  openCgroups(launcher, context);
 }
 
 function sendPid(program: ProgramBuilder, peer: string): void {

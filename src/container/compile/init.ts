@@ -6,7 +6,7 @@ import type { Struct } from '../plan/plan.js';
 import { OCI_VERSION, type OciSpec } from '../spec/types.js';
 import { data, named, type ProgramBuilder, register } from './builder.js';
 import { grantable } from './capabilities.js';
-import { joinCgroups } from './cgroups.js';
+import { awaitCgroup, entersByItself, joinCgroups } from './cgroups.js';
 import { runHooks, seccompComesLast } from './common.js';
 import { isForeground, setUpConsole } from './console.js';
 import type { CreateContext } from './context.js';
@@ -81,17 +81,28 @@ export function runInit(init: ProgramBuilder, creation: Creation): void {
     });
   if (namespaces.user) becomeRoot(init, creation.setgroupsDenied);
   setUndumpable(init);
-  joinCgroups(init, context);
-  joinCgroupNamespace(init, namespaces, context);
-  resetAffinity(init);
-  makeOwnNamespaces(init, namespaces);
+  const alone = entersByItself(context, namespaces);
+  const enterCgroups = () => {
+    if (alone) awaitCgroup(init);
+    joinCgroups(init, context, { open: alone });
+    joinCgroupNamespace(init, namespaces, context);
+    resetAffinity(init);
+    makeOwnNamespaces(init, namespaces);
+  };
+  // What shows the cgroups has to be mounted in their namespace, and what is copied into memory counts. All else need not wait for the engine.
+  const first =
+    !alone ||
+    spec.mounts?.some(
+      ({ type, options }) => type?.startsWith('cgroup') === true || options?.includes('tmpcopyup') === true,
+    ) === true;
+  if (first) enterCgroups();
   init.call('start a session', 'setsid', []);
   init.call('take all permissions that are asked for', 'umask', [0]);
   if (context.newKeyring !== false) joinKeyring(init, context.id, true);
   if (namespaces.created.has('network')) setLoopbackUp(init);
   if (namespaces.has('uts')) setNames(init, spec);
 
-  buildRoot(init, creation);
+  buildRoot(init, creation, first ? () => {} : enterCgroups);
   enterRoot(init, spec, context, namespaces.has('mount'));
 
   writeSysctls(init, spec, namespaces);
@@ -110,7 +121,7 @@ export function runInit(init: ProgramBuilder, creation: Creation): void {
 }
 
 /** Mounts, devices, hooks, terminal, hidden paths: all through the root's descriptor, from outside of it. */
-function buildRoot(init: ProgramBuilder, creation: Creation): void {
+function buildRoot(init: ProgramBuilder, creation: Creation, mounted: () => void): void {
   const { spec, context, namespaces, sources } = creation;
   const mounts = namespaces.has('mount');
   if (mounts) {
@@ -120,6 +131,7 @@ function buildRoot(init: ProgramBuilder, creation: Creation): void {
     mountAll(init, { spec, context, namespaces, sources, ...(label === undefined ? {} : { label }) });
   } else openRoot(init, spec, context);
   makeDevices(init, spec, namespaces.user);
+  mounted();
 
   const { hooks } = spec;
   if (engineActs(spec, context)) {

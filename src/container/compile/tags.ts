@@ -24,6 +24,11 @@ export const TAG = {
   ready: 4,
   /** From `launcher` when it supervises: the wait status of the container's first process. */
   ended: 5,
+  /**
+   * To whoever waits for it: the container's cgroup is there, with its limits. Only where `cgroupLater`: it is not asked for. The launch begins
+   * while the engine makes the cgroup.
+   */
+  cgroup: 6,
 } as const;
 
 /** Between processes of the launch. */

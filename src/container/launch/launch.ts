@@ -15,7 +15,7 @@ import { encodePlan, PlanError } from '../plan/encode.js';
 import { CONTROL, type Plan, type Register } from '../plan/plan.js';
 import { describeWaitStatus, LauncherDiedError } from './errors.js';
 import { launcherFile } from './launcher-file.js';
-import { MESSAGE_SIZE } from './messages.js';
+import { encodeCancel, MESSAGE_SIZE } from './messages.js';
 import { type LaunchEvent, LaunchProtocol } from './protocol.js';
 
 export interface LaunchOptions {
@@ -178,10 +178,20 @@ export class Launch implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    if (!this.#released) this.#cancel();
     this.#closeControl();
     if (this.#released || this.wait(false) !== undefined) return;
     process.kill(this.pid, 'SIGKILL');
     this.wait();
+  }
+
+  /** What still waits for us must not take our end for a failure of its own. */
+  #cancel(): void {
+    try {
+      if (this.#control !== undefined) sendAll(this.#control.fd, encodeCancel());
+    } catch {
+      // There is nobody.
+    }
   }
 
   #closeControl(): void {

@@ -6,8 +6,8 @@
 
 export const MESSAGE_SIZE = 32;
 
-/** What a message says. `answer` is the engine's, the others are the launcher's. */
-export const MESSAGE = { sent: 1, failed: 2, ended: 3, text: 4, answer: 16 } as const;
+/** What a message says. `answer` and `cancel` are the engine's, the others are the launcher's. */
+export const MESSAGE = { sent: 1, failed: 2, ended: 3, text: 4, answer: 16, cancel: 17 } as const;
 
 export interface Message {
   readonly type: number;
@@ -38,9 +38,18 @@ export function decodeMessage(bytes: Uint8Array): Message {
 
 /** The engine's answer to a receive step. */
 export function encodeAnswer(tag: number, value: number): Uint8Array {
+  return encodeMessage(MESSAGE.answer, tag, value);
+}
+
+/** Ends the processes of a launch that wait for something, without a word: the engine tells why. */
+export function encodeCancel(): Uint8Array {
+  return encodeMessage(MESSAGE.cancel, 0, 0);
+}
+
+function encodeMessage(type: number, tag: number, value: number): Uint8Array {
   const bytes = new Uint8Array(MESSAGE_SIZE);
   const view = new DataView(bytes.buffer);
-  view.setUint8(0, MESSAGE.answer);
+  view.setUint8(0, type);
   view.setUint8(1, tag);
   view.setBigInt64(8, BigInt(value), true);
   return bytes;

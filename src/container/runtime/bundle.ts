@@ -54,7 +54,7 @@ function parsed(text: string): OciSpec {
 
 function findRoot(path: string): string {
   try {
-    const real = realpathSync(path);
+    const real = realpathSync.native(path);
     if (statSync(real).isDirectory()) return real;
   } catch (cause) {
     throw new BundleError(`cannot use root.path: ${path}: ${errnoOf(cause)} (no such file or directory)`, {

@@ -1,6 +1,6 @@
 /** Whose a container's cgroup is (config-linux.md, "Cgroup ownership"). */
 import { expect, it } from 'vitest';
-import { cgroupOwnerOf } from './prepare.js';
+import { cgroupOwnerOf } from './furnishing.js';
 
 const mount = (options: string[] = ['rw'], source = 'cgroup') => ({
   destination: '/sys/fs//cgroup/',

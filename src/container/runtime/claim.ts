@@ -7,12 +7,14 @@ import type { ContainerFolder } from './store.js';
 /** At the end the folder is there, empty, and locked. @throws ContainerExistsError */
 export async function claim(folder: ContainerFolder): Promise<ContainerLock> {
   for (let tries = 0; tries < 100; tries++) {
-    folder.make();
+    const made = folder.make();
     const lock = folder.tryLock();
     if (lock === 'busy') throw new ContainerExistsError(folder.id);
     // Removed between the two calls by a delete.
     if (lock === undefined) continue;
     try {
+      // Another one may have come and gone between the two.
+      if (made && !folder.hasRecord) return lock;
       const record = folder.readRecord();
       if (record === undefined) return lock;
       if (record.phase === 'created') throw new ContainerExistsError(folder.id);

@@ -19,11 +19,14 @@ export interface Wanted {
   readonly options: PrepareOptions;
   readonly console?: ConsoleSocket;
   readonly resctrl?: ResctrlState;
+  /** As CreateContext has them. */
+  readonly cgroupLater?: boolean;
+  readonly networkMade?: boolean;
 }
 
 /** @param layout as it is for the caller, whose cgroups the container may see */
 export function contextOf(
-  { environment: { log }, folder, bundle, options, console, resctrl }: Wanted,
+  { environment: { log }, folder, bundle, options, console, resctrl, cgroupLater, networkMade }: Wanted,
   cgroup: Cgroup,
   layout: CgroupLayout,
 ): CreateContext {
@@ -41,6 +44,8 @@ export function contextOf(
     newKeyring: options.noNewKeyring !== true,
     ...(options.noPivot === true ? { noPivot: true, kernelViews: kernelViews(rootfs) } : {}),
     supervise: options.supervise === true,
+    cgroupLater: cgroupLater === true,
+    networkMade: networkMade === true,
     warn: (message) => log.warn(message),
     ...(options.waitForStart ? { execFifo: folder.fifoPath } : {}),
     ...(console === undefined ? {} : { console }),

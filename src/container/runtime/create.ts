@@ -136,6 +136,7 @@ export async function createContainer(
   const { prepared, preserveFds } = await prepare(environment, id, options, mode);
   try {
     using launched = launch(environment, prepared, options, preserveFds);
+    prepared.furnish((tag) => launched.answer(tag));
     await driveUntil(launched, handler(environment, prepared), () => prepared.ready);
     expectLeft(launched);
     await tellPidfd(options, prepared.record);
@@ -173,6 +174,7 @@ export async function runContainer(
   try {
     using launched = launch(environment, prepared, options, preserveFds, pair);
     if (signals !== undefined) signals.target = launched.pid;
+    prepared.furnish((tag) => launched.answer(tag));
     // Detached, the end of the conversation tells that the program runs: its descriptors were closed by execve(2).
     await driveUntil(launched, handler(environment, prepared), () => !detached && prepared.ready);
     if (detached) expectLeft(launched);

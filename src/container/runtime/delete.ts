@@ -62,6 +62,20 @@ function ownPart({ phase, cgroup }: ContainerRecord): Cgroup | undefined {
   return own.present ? own : undefined;
 }
 
+/** As {@link destroy}, for a container that this process has made, and whose first process somebody has waited for. */
+export async function destroyEnded(folder: ContainerFolder, record: ContainerRecord): Promise<void> {
+  const cgroup = ownPart(record);
+  if (cgroup !== undefined && !cgroup.removeEmpty()) {
+    await cgroup.kill();
+    await cgroup.remove();
+  }
+  if (record.resctrl !== undefined) {
+    const { removeResctrl } = await import('./resctrl.js');
+    removeResctrl(record.resctrl);
+  }
+  removeFolder(folder);
+}
+
 export function removeFolder(folder: ContainerFolder): void {
   try {
     folder.remove();

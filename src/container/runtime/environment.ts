@@ -1,4 +1,5 @@
 /** What every operation of a runtime shares. */
+import type { CgroupLayout } from '../cgroup/layout.js';
 import type { CgroupManager } from '../cgroup/path.js';
 import type { CreateContext } from '../compile/context.js';
 import type { Plan } from '../plan/plan.js';
@@ -18,6 +19,8 @@ export interface RuntimeEnvironment {
   readonly log: RuntimeLog;
   /** The process for which containers are made, where that is not this one: relative cgroups stand at its own. */
   readonly caller?: number;
+  /** Instead of readLayout, of the caller: a process that serves many may know it. */
+  readonly layout?: (caller: number) => CgroupLayout;
   /** Instead of compileCreate: a process that makes many containers may have the plan already. */
   readonly compile?: (bundle: Bundle, context: CreateContext) => Plan;
 }

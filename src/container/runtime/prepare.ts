@@ -1,30 +1,26 @@
 /**
- * `create` up to the launch and after it, without the launch itself: the folder, the cgroup, the plan; then what the launch asks the engine to
- * do; then the record. Whoever executes the plan (create.ts, or a client of the resident engine) hands on what the launch says. Until
- * `commit` the record says `creating`, with everything in it that whoever comes after a crash needs to remove what was made.
+ * `create` up to the launch and after it, without the launch itself: the plan, then the record and the cgroup while the launch begins; then
+ * what the launch asks the engine to do. Whoever executes the plan (create.ts, or a client of the resident engine) hands on what the
+ * launch says. Until `commit` the record says `creating`, with everything in it that whoever comes after a crash needs to remove what was made.
  */
-import { resolve } from 'node:path';
-import type { Cgroup } from '../cgroup/cgroup.js';
-import { createCgroup } from '../cgroup/create.js';
-import { containerDeviceRules } from '../cgroup/device-rules.js';
 import { readLayout } from '../cgroup/layout.js';
-import { planCgroup } from '../cgroup/state.js';
 import type { ConsoleSocket } from '../compile/context.js';
 import { compileCreate } from '../compile/create.js';
 import { TAG } from '../compile/tags.js';
 import type { Plan } from '../plan/plan.js';
-import type { OciIdMapping, OciLinux, OciSpec } from '../spec/types.js';
+import type { NamespaceType } from '../spec/namespaces.js';
+import type { OciSpec } from '../spec/types.js';
 import { type Bundle, readBundle } from './bundle.js';
 import { claim } from './claim.js';
 import { contextOf, type Wanted } from './create-context.js';
-import { destroy, removeFolder as removeLeftFolder } from './delete.js';
+import { destroy, removeFolder } from './delete.js';
 import type { RuntimeEnvironment } from './environment.js';
 import { CreateError } from './errors.js';
+import { Furnishing } from './furnishing.js';
 import { runHooks, runHooksAnyway } from './hooks.js';
-import { hostFacts } from './host.js';
 import type { ContainerLock } from './lock.js';
 import { writePidFile } from './pid-file.js';
-import { bootId, processInfo } from './process-info.js';
+import { bootId, type ProcessName, processInfo } from './process-info.js';
 import type { ContainerRecord } from './record.js';
 import { ociState } from './status.js';
 import { ContainerFolder } from './store.js';
@@ -47,10 +43,13 @@ export interface PrepareOptions {
   readonly waitForStart: boolean;
   /** The launcher stays until the program ends. */
   readonly supervise?: boolean;
+  /** Starts a launcher that is given its plan later and makes these namespaces meanwhile: called once nothing but an error keeps it from its plan. */
+  readonly begin?: (namespaces: readonly NamespaceType[]) => void;
 }
 
 /**
- * Makes all that a container needs before its first process. On failure nothing of it is left.
+ * Claims the id and makes the plan. What else a container needs is made by {@link PreparedCreate.furnish}, while the launch begins. On failure
+ * nothing of it is left.
  *
  * @throws BundleError, SpecError, ContainerIdError, ContainerExistsError, CgroupError, CompileError, SystemError
  */
@@ -62,6 +61,8 @@ export async function prepareCreate(
   const folder = new ContainerFolder(environment.root, id);
   const bundle = withTerminalSize(readBundle(options.bundle), options.terminalSize);
   const console = options.console?.(bundle.spec.process?.terminal === true);
+  const networkMade = options.begin !== undefined && !environment.rootless && hasOwnNetwork(bundle.spec);
+  options.begin?.(networkMade ? ['network'] : []);
   const lock = await claim(folder);
   try {
     return await make({
@@ -70,6 +71,7 @@ export async function prepareCreate(
       bundle,
       options,
       lock,
+      networkMade,
       ...(console === undefined ? {} : { console }),
     });
   } catch (error) {
@@ -87,123 +89,54 @@ function withTerminalSize(bundle: Bundle, ask: PrepareOptions['terminalSize']): 
     : { ...bundle, spec: { ...bundle.spec, process: { ...process, consoleSize } } };
 }
 
+/** Whether it has a new network namespace that belongs to the caller's user namespace. */
+function hasOwnNetwork({ linux: { namespaces = [] } = {} }: OciSpec): boolean {
+  return (
+    namespaces.some(({ type, path }) => type === 'network' && path === undefined) &&
+    !namespaces.some(({ type }) => type === 'user')
+  );
+}
+
 interface Making extends Wanted {
   readonly lock: ContainerLock;
 }
 
 async function make(making: Making): Promise<PreparedCreate> {
   const { environment, folder, bundle, options, lock } = making;
-  const { spec } = bundle;
-  const { linux = {} } = spec;
-  const layout = readLayout(environment.caller);
-  const request = {
-    id: folder.id,
-    ...(linux.cgroupsPath === undefined ? {} : { cgroupsPath: linux.cgroupsPath }),
-    manager: environment.cgroupManager,
-    rootless: environment.rootless,
-  };
-  let record = newRecord(folder.id, bundle, options);
-  let cgroup: Cgroup | undefined;
+  const { caller } = environment;
+  let furnishing: Furnishing | undefined;
   try {
-    folder.writeConfig(bundle.text);
-    record = { ...record, cgroup: planCgroup({ layout, ...request }) };
-    folder.writeRecord(record);
-    cgroup = createCgroup(layout, {
-      ...request,
-      ...(record.cgroup === undefined ? {} : { plan: record.cgroup }),
-      resources: { ...linux.resources, devices: containerDeviceRules(linux.resources?.devices) },
-    });
-    record = { ...record, cgroup: cgroup.state };
-    const cgroupOwner = cgroupOwnerOf(spec);
-    if (cgroupOwner !== undefined) cgroup.giveTo(cgroupOwner.uid, cgroupOwner.gid);
-    // Without resctrl the compiler refuses.
-    const { resctrl: mount } = hostFacts();
-    if (linux.intelRdt !== undefined && mount !== undefined) {
-      const { makeResctrl, planResctrl } = await import('./resctrl.js');
-      record = { ...record, resctrl: planResctrl(mount, folder.id, linux.intelRdt) };
-      folder.writeRecord(record);
-      makeResctrl(mount, folder.id, linux.intelRdt);
-    }
-    if (options.waitForStart) folder.makeFifo(hostIds(linux, { uid: 0, gid: 0 }));
-    const { resctrl } = record;
-    const context = contextOf({ ...making, ...(resctrl === undefined ? {} : { resctrl }) }, cgroup, layout);
+    const layout = caller === undefined ? readLayout() : (environment.layout?.(caller) ?? readLayout(caller));
+    furnishing = new Furnishing(environment, folder, bundle, options, layout);
+    if (bundle.spec.linux?.intelRdt !== undefined)
+      furnishing.resctrl = (await import('./resctrl.js')).classOfService(
+        folder.id,
+        bundle.spec.linux.intelRdt,
+      );
+    // Which cgroups a user without root may make is known when they have been made.
+    const cgroupLater = !environment.rootless;
+    if (!cgroupLater) furnishing.finish();
+    if (options.waitForStart) folder.makeFifo(furnishing.owner);
+    const { cgroup, resctrl } = furnishing;
+    const context = contextOf(
+      { ...making, cgroupLater, ...(resctrl === undefined ? {} : { resctrl: resctrl.state }) },
+      cgroup,
+      layout,
+    );
     if (context.seccomp !== undefined)
       environment.log.debug(`seccomp filter flags: ${context.seccomp.flags}`);
-    const plan = environment.compile?.(bundle, context) ?? compileCreate(spec, context);
-    return new PreparedCreate(environment, folder, spec, options, plan, record, lock);
+    const plan = environment.compile?.(bundle, context) ?? compileCreate(bundle.spec, context);
+    return new PreparedCreate(environment, folder, bundle.spec, options, plan, furnishing, lock);
   } catch (error) {
-    await cgroup?.remove();
-    if (record.resctrl !== undefined) {
-      const { removeResctrl } = await import('./resctrl.js');
-      removeResctrl(record.resctrl);
-    }
-    removeLeftFolder(folder);
+    if (furnishing === undefined) removeFolder(folder);
+    else await furnishing.undo();
     throw error;
   }
 }
 
-function newRecord(id: string, { path, rootfs, spec }: Bundle, options: PrepareOptions): ContainerRecord {
-  const { hooks, annotations } = spec;
-  const later = {
-    ...(hooks?.poststart === undefined ? {} : { poststart: hooks.poststart }),
-    ...(hooks?.poststop === undefined ? {} : { poststop: hooks.poststop }),
-  };
-  return {
-    ociVersion: spec.ociVersion,
-    id,
-    bundle: path,
-    rootfs,
-    created: new Date().toISOString(),
-    phase: 'creating',
-    ownPidNamespace:
-      spec.linux?.namespaces?.some(
-        (namespace) => namespace.type === 'pid' && namespace.path === undefined,
-      ) === true,
-    hasProcess: spec.process !== undefined,
-    newKeyring: options.noNewKeyring !== true,
-    ...(Object.keys(later).length === 0 ? {} : { hooks: later }),
-    ...(annotations === undefined ? {} : { annotations }),
-  };
-}
-
-interface Ids {
-  readonly uid: number;
-  readonly gid: number;
-}
-
-/** The host's ids of a user of the container; undefined without mappings, and where they leave that user out. */
-function hostIds({ uidMappings, gidMappings }: OciLinux, { uid, gid }: Ids): Ids | undefined {
-  const onHost = (id: number, mappings: readonly OciIdMapping[] = []) => {
-    const found = mappings.find(({ containerID, size }) => id >= containerID && id < containerID + size);
-    return found === undefined ? undefined : found.hostID + id - found.containerID;
-  };
-  const ids = { uid: onHost(uid, uidMappings), gid: onHost(gid, gidMappings) };
-  return ids.uid === undefined || ids.gid === undefined ? undefined : { uid: ids.uid, gid: ids.gid };
-}
-
-/**
- * The host's ids of whoever runs the container's program, where its cgroup of version 2 is to be theirs: in a cgroup namespace of its own, with
- * the cgroup file system mounted writable (config-linux.md, "Cgroup ownership").
- */
-export function cgroupOwnerOf({
-  process,
-  linux = {},
-  mounts = [],
-}: Pick<OciSpec, 'process' | 'linux' | 'mounts'>): Ids | undefined {
-  const own = linux.namespaces?.some(({ type, path }) => type === 'cgroup' && path === undefined) === true;
-  const writable = mounts.some(
-    ({ destination, source, options = [] }) =>
-      source === 'cgroup' && resolve('/', destination) === '/sys/fs/cgroup' && !options.includes('ro'),
-  );
-  if (!own || !writable) return undefined;
-  const user = process?.user ?? { uid: 0, gid: 0 };
-  if (linux.namespaces?.some(({ type }) => type === 'user') === true) return hostIds(linux, user);
-  return user.uid === 0 ? undefined : { uid: user.uid, gid: user.gid };
-}
-
-/** A container that is made but for its processes. Ends with {@link commit} or {@link rollback}. */
+/** A container that is planned. Whoever begins the launch has it furnished then; it ends with {@link commit} or {@link rollback}. */
 export class PreparedCreate {
-  #record: ContainerRecord;
+  #init: ProcessName | undefined;
   #hooksRun = false;
   #ready = false;
 
@@ -213,19 +146,29 @@ export class PreparedCreate {
     readonly spec: OciSpec,
     readonly options: PrepareOptions,
     readonly plan: Plan,
-    record: ContainerRecord,
+    readonly furnishing: Furnishing,
     readonly lock: ContainerLock,
-  ) {
-    this.#record = record;
-  }
+  ) {}
 
   get record(): ContainerRecord {
-    return this.#record;
+    const { record } = this.furnishing;
+    return this.#init === undefined ? record : { ...record, init: this.#init };
+  }
+
+  /**
+   * Makes what the launch does not need at once: the record, then the cgroup with its limits.
+   *
+   * @param answer tells the launch
+   * @throws CgroupError, SystemError
+   */
+  furnish(answer: (tag: number) => void): void {
+    this.furnishing.finish();
+    answer(TAG.cgroup);
   }
 
   /** The first process has everything applied, and is known. The two are told by different processes, in any order. */
   get ready(): boolean {
-    return this.#ready && this.#record.init !== undefined;
+    return this.#ready && this.#init !== undefined;
   }
 
   /**
@@ -244,8 +187,8 @@ export class PreparedCreate {
       case TAG.pid: {
         // A program that had nothing to do may have ended by now: then no process has this start time.
         const { pid, startTime } = processInfo(value) ?? { pid: value, startTime: '0' };
-        this.#record = { ...this.#record, init: { pid, startTime, boot: bootId() } };
-        this.folder.writeRecord(this.#record);
+        this.#init = { pid, startTime, boot: bootId() };
+        this.folder.writeRecord(this.record);
         return undefined;
       }
       case TAG.prepare:
@@ -261,41 +204,38 @@ export class PreparedCreate {
 
   async #prepare(): Promise<void> {
     const { hooks, linux } = this.spec;
-    if (Object.keys(linux?.netDevices ?? {}).length > 0 && this.#record.init !== undefined) {
+    if (Object.keys(linux?.netDevices ?? {}).length > 0 && this.#init !== undefined) {
       const { moveNetDevices } = await import('../network/net-devices.js');
-      moveNetDevices(`/proc/${this.#record.init.pid}/ns/net`, linux?.netDevices ?? {});
+      moveNetDevices(`/proc/${this.#init.pid}/ns/net`, linux?.netDevices ?? {});
     }
     this.#hooksRun = true;
     // The lifecycle has prestart behind the creation of the environment: what reads the state there expects it to be done.
-    await runHooks('prestart', hooks?.prestart, ociState(this.#record, 'created'));
-    await runHooks('createRuntime', hooks?.createRuntime, ociState(this.#record, 'creating'));
+    await runHooks('prestart', hooks?.prestart, ociState(this.record, 'created'));
+    await runHooks('createRuntime', hooks?.createRuntime, ociState(this.record, 'creating'));
   }
 
   /** The container is created. @throws CreateError; the caller rolls back then */
   commit(): ContainerRecord {
-    if (!this.ready || this.#record.init === undefined)
+    if (!this.ready || this.#init === undefined)
       throw new CreateError('the container ended while it was being created');
-    if (this.options.pidFile !== undefined) writePidFile(this.options.pidFile, this.#record.init.pid);
-    this.#record = { ...this.#record, phase: 'created' };
-    this.folder.writeRecord(this.#record);
+    if (this.options.pidFile !== undefined) writePidFile(this.options.pidFile, this.#init.pid);
+    const record: ContainerRecord = { ...this.record, phase: 'created' };
+    this.folder.writeRecord(record);
     this.lock[Symbol.dispose]();
-    return this.#record;
+    return record;
   }
 
   /** Takes back everything; failures to do so are told and leave the record for a delete. */
   async rollback(): Promise<void> {
     try {
-      await destroy(this.folder, this.#record);
+      await destroy(this.folder, this.record);
       const { createContainer = [], startContainer = [] } = this.spec.hooks ?? {};
       // Those that init runs itself are not told of.
-      if (
-        this.#hooksRun ||
-        (this.#record.init !== undefined && createContainer.length + startContainer.length > 0)
-      )
+      if (this.#hooksRun || (this.#init !== undefined && createContainer.length + startContainer.length > 0))
         await runHooksAnyway(
           'poststop',
           this.spec.hooks?.poststop,
-          ociState(this.#record, 'stopped'),
+          ociState(this.record, 'stopped'),
           (message) => this.environment.log.warn(message),
         );
     } catch (error) {

@@ -7,6 +7,7 @@ import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'n
 import { dirname, join } from 'node:path';
 import type { OciIntelRdt } from '../spec/types.js';
 import { CreateError, DeleteError, errnoOf } from './errors.js';
+import { hostFacts } from './host.js';
 
 /** Plain JSON: part of the container's record. */
 export interface ResctrlState {
@@ -35,6 +36,23 @@ export function planResctrl(mount: string, id: string, rdt: OciIntelRdt): Resctr
     tasks: [join(group, 'tasks'), ...(monitored ? [join(monitor, 'tasks')] : [])],
     remove: [...(monitored ? [monitor] : []), ...(own ? [group] : [])],
   };
+}
+
+/** A container's class of service, made later. */
+export interface ClassOfService {
+  readonly state: ResctrlState;
+  /** @throws CreateError */
+  make(): void;
+  /** @throws DeleteError */
+  remove(): void;
+}
+
+/** Undefined without resctrl: the compiler refuses then. */
+export function classOfService(id: string, rdt: OciIntelRdt): ClassOfService | undefined {
+  const { resctrl: mount } = hostFacts();
+  if (mount === undefined) return undefined;
+  const state = planResctrl(mount, id, rdt);
+  return { state, make: () => makeResctrl(mount, id, rdt), remove: () => removeResctrl(state) };
 }
 
 function groupOf(mount: string, id: string, { closID }: OciIntelRdt): string {

@@ -65,14 +65,17 @@ export class ContainerFolder {
 
   /** Makes the folder, and the root above it. @returns false when it is there already */
   make(): boolean {
-    mkdirSync(this.root, { recursive: true, mode: 0o711 });
-    try {
-      // The container's root may have to pass, to reach what is bound from here.
-      mkdirSync(this.path, { mode: 0o711 });
-      return true;
-    } catch (error) {
-      if (errnoOf(error) === 'EEXIST') return false;
-      throw error;
+    for (let tries = 0; ; tries++) {
+      try {
+        // The container's root may have to pass, to reach what is bound from here.
+        mkdirSync(this.path, { mode: 0o711 });
+        return true;
+      } catch (error) {
+        const errno = errnoOf(error);
+        if (errno === 'EEXIST') return false;
+        if (errno !== 'ENOENT' || tries > 0) throw error;
+      }
+      mkdirSync(this.root, { recursive: true, mode: 0o711 });
     }
   }
 
@@ -89,6 +92,11 @@ export class ContainerFolder {
   /** The lock if it is free. `create` makes the lock file of a new folder. */
   tryLock(): ContainerLock | 'busy' | undefined {
     return ContainerLock.try(join(this.path, 'lock'), true);
+  }
+
+  /** Whether anything has been written yet. */
+  get hasRecord(): boolean {
+    return existsSync(this.#record);
   }
 
   /** Undefined when nothing has been written yet. @throws ContainerNotFoundError, ContainerRecordError */
@@ -141,6 +149,7 @@ export class ContainerFolder {
 
   /** Removes the folder; the record last but one and the lock with it, so that a crash between leaves what the next try needs. */
   remove(): void {
+    if (this.#removeUsual()) return;
     for (const name of namesIn(this.path)) {
       if (name !== 'state.json' && name !== 'lock') removeEntry(join(this.path, name));
     }
@@ -150,6 +159,19 @@ export class ContainerFolder {
     } catch {
       // A temporary file of a command that was killed just now, or it is gone.
       rmSync(this.path, { recursive: true, force: true });
+    }
+  }
+
+  /** What nearly always is all that there is, without a look. @returns false when something is left */
+  #removeUsual(): boolean {
+    // Whoever comes after a crash has to find the record as long as anything else is there.
+    if (this.hasFifo) return false;
+    try {
+      for (const path of [this.configPath, this.#record, join(this.path, 'lock')]) unlinkSync(path);
+      rmdirSync(this.path);
+      return true;
+    } catch {
+      return false;
     }
   }
 

@@ -18,6 +18,8 @@ const LIMITS: SeccompCacheLimits = { entries: 64, characters: 4 * 1024 * 1024 };
 /** Least recently used goes first. What it returns is shared: nobody may write to the filter's bytes. */
 export class SeccompCache {
   readonly #programs = new Map<string, SeccompProgram>();
+  /** A configuration that is used again need not be written as text again. */
+  readonly #parsed = new WeakMap<OciSeccomp, SeccompProgram>();
   readonly #limits: SeccompCacheLimits;
   #characters = 0;
 
@@ -37,9 +39,13 @@ export class SeccompCache {
     );
   }
 
-  /** The program of a profile that is parsed already. */
+  /** The program of a profile that is parsed already, and stays as it is. */
   profile(profile: OciSeccomp, pointer = ''): SeccompProgram {
-    return this.#get(exactJson(profile), () => compileSeccomp(profile, pointer));
+    const known = this.#parsed.get(profile);
+    if (known !== undefined) return known;
+    const program = this.#get(exactJson(profile), () => compileSeccomp(profile, pointer));
+    this.#parsed.set(profile, program);
+    return program;
   }
 
   #get(key: string, compile: () => SeccompProgram): SeccompProgram {

@@ -2,6 +2,7 @@
 import { lstatSync } from 'node:fs';
 import type { Plan } from '../plan/plan.js';
 import { CreateError } from '../runtime/errors.js';
+import type { NamespaceType } from '../spec/namespaces.js';
 import type { RemoteLaunch } from './remote-launch.js';
 
 export interface Caller {
@@ -9,7 +10,13 @@ export interface Caller {
   readonly umask: number;
   readonly variables: Readonly<Record<string, string | undefined>>;
   /**
-   * Has the caller execute a plan, with the descriptors behind its control socket that the plan inherits from us.
+   * Makes the caller a launcher that waits for its plan and makes these namespaces meanwhile: from here on it is not sent the cold way.
+   *
+   * @throws CallerGoneError
+   */
+  begin(namespaces: readonly NamespaceType[]): void;
+  /**
+   * Has the caller, which has begun, execute a plan, with the descriptors behind its control socket that the plan inherits from us.
    *
    * @throws CallerGoneError
    */

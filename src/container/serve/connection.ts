@@ -19,7 +19,7 @@ export interface ConnectionListener {
 
 export class Connection implements Disposable {
   readonly #socket: FileDescriptor;
-  readonly #readiness: Readiness;
+  #readiness: Readiness | undefined;
   #waiting: Uint8Array[] = [];
   #ending = false;
   #closed = false;
@@ -29,7 +29,18 @@ export class Connection implements Disposable {
     readonly listener: ConnectionListener,
   ) {
     this.#socket = socket;
-    this.#readiness = new Readiness(socket.fd, () => this.#ready());
+  }
+
+  /** Begins to listen. What has come by now is told before this returns; to be watched can wait until that is done. */
+  open(): void {
+    this.#ready();
+    if (!this.#closed) setImmediate(() => this.#watch());
+  }
+
+  #watch(): void {
+    if (this.#closed) return;
+    this.#readiness = new Readiness(this.#socket.fd, () => this.#ready());
+    this.#readiness.writable = this.#waiting.length > 0;
   }
 
   get fd(): number {
@@ -87,7 +98,7 @@ export class Connection implements Disposable {
         const sent = sendNow(this.fd, first);
         if (sent < first.length) {
           this.#waiting[0] = first.subarray(sent);
-          this.#readiness.writable = true;
+          if (this.#readiness !== undefined) this.#readiness.writable = true;
           return;
         }
         this.#waiting.shift();
@@ -97,7 +108,7 @@ export class Connection implements Disposable {
       this.#break();
       return;
     }
-    this.#readiness.writable = false;
+    if (this.#readiness !== undefined) this.#readiness.writable = false;
     if (this.#ending) this[Symbol.dispose]();
   }
 
@@ -111,7 +122,7 @@ export class Connection implements Disposable {
     if (this.#closed) return;
     this.#closed = true;
     this.#waiting = [];
-    this.#readiness[Symbol.dispose]();
+    this.#readiness?.[Symbol.dispose]();
     this.#socket[Symbol.dispose]();
   }
 }

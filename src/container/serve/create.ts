@@ -1,7 +1,8 @@
 /** `create` and `run` for a client that executes the plan itself: as runtime/create.ts does them, without a launcher of our own. */
 import { exitStatus } from '../../sys/spawn.js';
+import type { CgroupLayout } from '../cgroup/layout.js';
 import { type CreateOptions, checkTerminal, type RunOptions } from '../runtime/create.js';
-import { destroy } from '../runtime/delete.js';
+import { destroy, destroyEnded } from '../runtime/delete.js';
 import type { RuntimeEnvironment } from '../runtime/environment.js';
 import { runHooks, runHooksAnyway } from '../runtime/hooks.js';
 import { type PreparedCreate, prepareCreate } from '../runtime/prepare.js';
@@ -10,12 +11,20 @@ import type { ContainerRecord } from '../runtime/record.js';
 import { ociState } from '../runtime/status.js';
 import { type Caller, ColdError, descriptorsOf, withUmask } from './caller.js';
 import { driveUntil } from './drive.js';
+import { LayoutWatch } from './layout-watch.js';
 import { planCache } from './plan-cache.js';
 import type { RemoteLaunch } from './remote-launch.js';
 
 interface Mode {
   readonly waitForStart: boolean;
   readonly supervise: boolean;
+}
+
+const compile = planCache.compile.bind(planCache);
+let watch: LayoutWatch | undefined;
+function layout(caller: number): CgroupLayout {
+  watch ??= new LayoutWatch();
+  return watch.layoutOf(caller);
 }
 
 function prepare(
@@ -26,12 +35,13 @@ function prepare(
   mode: Mode,
 ): Promise<PreparedCreate> {
   const handed = descriptorsOf(caller, options.preserveFds ?? 0);
-  const cached = { ...environment, compile: planCache.compile.bind(planCache) };
+  const cached = { ...environment, compile, layout };
   return prepareCreate(cached, id, {
     ...options,
     ...mode,
     preserveFds: handed.count,
     environment: handed.environment,
+    begin: (namespaces) => caller.begin(namespaces),
     console: (terminal) => {
       checkTerminal(terminal, !mode.supervise, options.consoleSocket);
       if (!terminal) return undefined;
@@ -53,6 +63,7 @@ export async function createFor(
   const prepared = await prepare(caller, environment, id, options, mode);
   try {
     using launch = caller.execute(prepared.plan);
+    prepared.furnish((tag) => launch.answer(tag));
     await driveUntil(launch, handler(prepared), () => prepared.ready);
     await tellPidfd(options, prepared.record);
     withUmask(caller, () => prepared.commit());
@@ -75,6 +86,7 @@ export async function runFor(
   let committed: ContainerRecord | undefined;
   try {
     using launch = caller.execute(prepared.plan);
+    prepared.furnish((tag) => launch.answer(tag));
     // Detached, the end of the conversation tells that the program runs: its descriptors were closed by execve(2).
     await driveUntil(launch, handler(prepared), () => !detached && prepared.ready);
     await tellPidfd(options, prepared.record);
@@ -86,7 +98,7 @@ export async function runFor(
     const status = await ended(launch);
     // Without a status the caller was killed; the container is its own master then, as it is below runc.
     const lives = status === undefined && record.init !== undefined && isAlive(record.init);
-    if (options.keep !== true && !lives) await remove(environment, prepared, record);
+    if (options.keep !== true && !lives) await remove(environment, prepared, record, status !== undefined);
     return status ?? 0;
   } catch (error) {
     if (committed === undefined) await prepared.rollback();
@@ -109,9 +121,10 @@ async function remove(
   environment: RuntimeEnvironment,
   prepared: PreparedCreate,
   record: ContainerRecord,
+  ended = false,
 ): Promise<void> {
   using _lock = await prepared.folder.lock();
-  await destroy(prepared.folder, record);
+  await (ended ? destroyEnded : destroy)(prepared.folder, record);
   await runHooksAnyway('poststop', record.hooks?.poststop, ociState(record, 'stopped'), (message) =>
     environment.log.warn(message),
   );

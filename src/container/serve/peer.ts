@@ -2,8 +2,9 @@
  * Whether a client may be served: it runs as the same user, sees the same namespaces, root folder and privileges. Everybody else's container
  * would be made in a world that is not the caller's; they are sent the cold way.
  */
-import { readFileSync, statSync } from 'node:fs';
+import { readFileSync, readlinkSync, statSync } from 'node:fs';
 import { peerCredentials } from '../../sys/unix-listener.js';
+import { errnoOf } from '../runtime/errors.js';
 
 const NAMESPACE_FILES = ['mnt', 'pid', 'user', 'net', 'ipc', 'uts', 'cgroup', 'time'];
 /** `CapInh`, `CapPrm`, `CapEff`, `CapBnd`, `CapAmb` of /proc/PID/status (proc(5)). */
@@ -20,10 +21,21 @@ function placeOf(path: string): string {
   return found === undefined ? 'none' : `${found.dev}:${found.ino}`;
 }
 
+/** `mnt:[4026531841]`: the number names the namespace (namespaces(7)). */
+function namespaceAt(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch (error) {
+    // A kernel without this kind; or its process has ended, which /proc/PID/status will tell.
+    if (errnoOf(error) === 'ENOENT') return 'none';
+    throw error;
+  }
+}
+
 function surroundingsOf(pid: number | 'self'): Surroundings {
   return {
     places: [
-      ...NAMESPACE_FILES.map((name) => placeOf(`/proc/${pid}/ns/${name}`)),
+      ...NAMESPACE_FILES.map((name) => namespaceAt(`/proc/${pid}/ns/${name}`)),
       placeOf(`/proc/${pid}/root`),
     ],
     capabilities: (readFileSync(`/proc/${pid}/status`, 'latin1').match(CAPABILITY_LINES) ?? []).join('\n'),

@@ -31,7 +31,7 @@ test('a cached plan has the bytes of one that is compiled for its id', () => {
       const context = contextFor(name, seccompOf(spec));
       const plan = cache.compile(bundleOf(spec), context);
       const expected = encodePlan(compileCreate(spec, context));
-      expect(Buffer.compare(cache.prepared(plan)?.bytes ?? new Uint8Array(), expected)).toBe(0);
+      expect(Buffer.compare(cache.prepared(plan)?.bytes() ?? new Uint8Array(), expected)).toBe(0);
     }),
     { numRuns: 40 },
   );
@@ -71,7 +71,7 @@ test('an id that stands in the configuration as well stays what it is there', ()
   cache.compile(bundleOf(spec), contextFor('container-1'));
   const plan = cache.compile(bundleOf(spec), contextFor('container-2'));
   const expected = encodePlan(compileCreate(spec, contextFor('container-2')));
-  expect(Buffer.compare(cache.prepared(plan)?.bytes ?? new Uint8Array(), expected)).toBe(0);
+  expect(Buffer.compare(cache.prepared(plan)?.bytes() ?? new Uint8Array(), expected)).toBe(0);
 });
 
 test('the sentence of a failed step names the container itself', () => {

@@ -25,7 +25,8 @@ interface Entry {
 
 /** What is known of a plan besides itself. */
 export interface Prepared {
-  readonly bytes: Uint8Array;
+  /** Valid until the next call: another plan of the same shape is made from them. */
+  bytes(): Uint8Array;
   /** The plan with the right id in its texts: for the sentence about a step that failed. */
   readonly exact: () => Plan;
 }
@@ -52,10 +53,11 @@ export class PlanCache {
     const entry = this.#entries.get(key) ?? this.#add(key, bundle, context, described, word);
     for (const warning of entry.warnings) warn?.(warning);
     const plan = { ...entry.plan };
-    const bytes = Buffer.from(entry.bytes);
-    for (const at of entry.at) bytes.write(id, at, 'latin1');
     this.#prepared.set(plan, {
-      bytes,
+      bytes: () => {
+        for (const at of entry.at) entry.bytes.write(id, at, 'latin1');
+        return entry.bytes;
+      },
       exact: () => compileCreate(bundle.spec, { ...context, warn: () => {} }),
     });
     return plan;

@@ -5,7 +5,7 @@
 import type { FileDescriptor } from '../../sys/fd.js';
 import { Readiness } from '../../sys/readiness.js';
 import { receiveNow, sendAll } from '../../sys/socketpair.js';
-import { MESSAGE_SIZE } from '../launch/messages.js';
+import { encodeCancel, MESSAGE_SIZE } from '../launch/messages.js';
 import { type LaunchEvent, LaunchProtocol } from '../launch/protocol.js';
 import type { Plan } from '../plan/plan.js';
 
@@ -21,6 +21,8 @@ export class RemoteLaunch implements Disposable {
   readonly #queue: LaunchEvent[] = [];
   #wake: (() => void) | undefined;
   #over = false;
+  /** Nobody waits for a word of ours any more. */
+  #ended = false;
   readonly #said: Uint8Array[] = [];
 
   /**
@@ -41,6 +43,7 @@ export class RemoteLaunch implements Disposable {
   async next(): Promise<LaunchEvent> {
     for (;;) {
       const event = this.#queue.shift();
+      if (event?.kind === 'ended') this.#ended = true;
       if (event !== undefined) return event;
       if (this.#over) return { kind: 'closed' };
       await new Promise<void>((resolve) => {
@@ -77,8 +80,12 @@ export class RemoteLaunch implements Disposable {
     if (bytes === undefined) return;
     if (this.exact !== undefined && this.#said.length < MAX_SAID) this.#said.push(bytes);
     this.#queue.push(...this.#protocol.push(bytes).map((event) => this.#exactly(event)));
-    if (bytes.length === 0) this[Symbol.dispose]();
-    else this.#wake?.();
+    if (bytes.length > 0) {
+      this.#wake?.();
+      return;
+    }
+    this.#ended = true;
+    this[Symbol.dispose]();
   }
 
   /** A failure in the words of the exact plan: all that was said is said to another state machine again. */
@@ -91,8 +98,25 @@ export class RemoteLaunch implements Disposable {
   [Symbol.dispose](): void {
     if (this.#over) return;
     this.#over = true;
+    if (this.#ended) setImmediate(() => this.#close());
+    else {
+      this.#cancel();
+      this.#close();
+    }
+    this.#wake?.();
+  }
+
+  /** What still waits for us must not take our end for a failure of its own. */
+  #cancel(): void {
+    try {
+      sendAll(this.#control.fd, encodeCancel());
+    } catch {
+      // There is nobody.
+    }
+  }
+
+  #close(): void {
     this.#readiness[Symbol.dispose]();
     this.#control[Symbol.dispose]();
-    this.#wake?.();
   }
 }

@@ -86,11 +86,13 @@ export class Server implements AsyncDisposable {
       for (let count = 0; count < AT_ONCE; count++) {
         const socket = acceptNow(this.#listener);
         if (socket === undefined) return;
-        if (this.#sessions.size >= MAX_SESSIONS) socket[Symbol.dispose]();
-        else
-          this.#sessions.add(
-            new Session(socket, this.#peers, this.command, (session) => this.#sessions.delete(session)),
-          );
+        if (this.#sessions.size >= MAX_SESSIONS) {
+          socket[Symbol.dispose]();
+          continue;
+        }
+        const session = new Session(socket, this.#peers, this.command, (one) => this.#sessions.delete(one));
+        this.#sessions.add(session);
+        session.open();
       }
     } catch (error) {
       if (!(error instanceof SystemError)) throw error;

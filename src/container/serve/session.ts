@@ -9,6 +9,7 @@ import { createSocketpair } from '../../sys/socketpair.js';
 import { launcherFile } from '../launch/launcher-file.js';
 import { encodePlan } from '../plan/encode.js';
 import { CONTROL, type Plan } from '../plan/plan.js';
+import { NAMESPACES, type NamespaceType } from '../spec/namespaces.js';
 import type { Caller } from './caller.js';
 import { Connection } from './connection.js';
 import type { PeerCheck } from './peer.js';
@@ -25,7 +26,7 @@ export interface Outcome {
 
 /** A caller that prints, too. */
 export interface Client extends Omit<Caller, 'execute'> {
-  /** @param errors what the client writes to stderr before it executes the plan */
+  /** @param errors what the client writes to stderr before it executes the plan; after {@link Caller.begin} */
   execute(plan: Plan, descriptors: readonly number[], errors: string): RemoteLaunch;
 }
 
@@ -39,6 +40,12 @@ export class CallerGoneError extends TvmmError {
   }
 }
 
+const FAILED: Outcome = { status: 1, output: '', errors: 'tvmm-oci: the engine cannot do this any more\n' };
+
+function encodeDone({ status, output, errors }: Outcome): Buffer {
+  return encodeAnswer(ANSWER.done, status, Buffer.from(output), Buffer.from(errors));
+}
+
 /** A request comes in one piece and at once; who takes longer wants something else. */
 const PATIENCE_MS = 10_000;
 const NOTHING = new Uint8Array();
@@ -49,6 +56,8 @@ export class Session implements Disposable {
   #bytes: Buffer = Buffer.alloc(0);
   #launch: RemoteLaunch | undefined;
   #running = false;
+  /** The client has become the launcher: it cannot go the cold way any more. */
+  #begun = false;
   #over = false;
 
   /** @param ended is called once, when the connection is closed and the command over */
@@ -67,6 +76,11 @@ export class Session implements Disposable {
         this.#settle();
       },
     });
+  }
+
+  /** Listens to the client: it may be served, and the session over, when this returns. */
+  open(): void {
+    this.#connection.open();
   }
 
   /** Whether a command is under way. */
@@ -113,6 +127,7 @@ export class Session implements Disposable {
         pid,
         umask: request.umask,
         variables: request.variables,
+        begin: (namespaces) => this.#begin(namespaces),
         execute: (plan, descriptors, errors) => this.#execute(plan, descriptors, errors),
       });
     } catch (error) {
@@ -125,29 +140,34 @@ export class Session implements Disposable {
 
   #answer(outcome: Outcome | 'cold'): void {
     this.#connection.send(
-      outcome === 'cold'
+      outcome === 'cold' && !this.#begun
         ? encodeAnswer(ANSWER.cold, 0, NOTHING, NOTHING)
-        : encodeAnswer(ANSWER.done, outcome.status, Buffer.from(outcome.output), Buffer.from(outcome.errors)),
+        : encodeDone(outcome === 'cold' ? FAILED : outcome),
     );
     this.#connection.end();
     if (this.#connection.closed) this.#settle();
   }
 
-  /** Sends the plan, the launcher, and the launch's own control socket. */
+  /** Sends the launcher. */
+  #begin(namespaces: readonly NamespaceType[]): void {
+    const flags = namespaces.reduce((sum, type) => sum | NAMESPACES[type].flag, 0);
+    const header = encodeAnswer(ANSWER.launcher, flags, NOTHING, NOTHING);
+    if (!this.#connection.sendDescriptors([launcherFile().fd], header)) throw new CallerGoneError();
+    this.#begun = true;
+  }
+
+  /** Sends the plan, and the launch's own control socket. */
   #execute(plan: Plan, descriptors: readonly number[], errors: string): RemoteLaunch {
     const control = plan.inherited[CONTROL];
     if (control === undefined) throw new RangeError('the plan has no control socket');
     const [ours, theirs] = createSocketpair('the launch’s control socket');
     try {
       const prepared = planCache.prepared(plan);
-      using file = sealedMemfd('tvmm-plan', prepared?.bytes ?? encodePlan(plan), 'data');
+      using file = sealedMemfd('tvmm-plan', prepared?.bytes() ?? encodePlan(plan), 'data');
       using _theirs = theirs;
       const text = Buffer.from(errors);
-      const header = encodeAnswer(ANSWER.plan, control, 3 + descriptors.length, text).subarray(0, 16);
-      const sent = this.#connection.sendDescriptors(
-        [launcherFile().fd, file.fd, theirs.fd, ...descriptors],
-        header,
-      );
+      const header = encodeAnswer(ANSWER.plan, control, 2 + descriptors.length, text).subarray(0, 16);
+      const sent = this.#connection.sendDescriptors([file.fd, theirs.fd, ...descriptors], header);
       if (!sent) throw new CallerGoneError();
       if (text.length > 0) this.#connection.send(text);
       this.#launch = new RemoteLaunch(plan, ours, prepared?.exact);

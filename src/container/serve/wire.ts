@@ -1,6 +1,7 @@
 /**
  * What client and resident engine say to each other (firmware/client.c, firmware/launcher/farewell.h); little endian, over a Unix stream.
- * The client sends one request; the engine answers `cold`, or `done`, or `plan` with descriptors and, once that has been executed, `done`.
+ * The client sends one request; the engine answers `cold`, or `done`, or `launcher` with its descriptor, which the client becomes at once;
+ * then `plan` with descriptors and, once that has been executed, `done`; or `done` instead of a plan.
  *
  *     request  magic "tvmm-oci", version u32, size u32, umask u32, arguments u32, variables u32, 4 unused; then texts with a zero byte each
  *     answer   type u32, status i32, output u32, errors u32; then the bytes for stdout and stderr
@@ -9,13 +10,13 @@
  */
 
 const MAGIC = Buffer.from('tvmm-oci');
-export const WIRE_VERSION = 1;
+export const WIRE_VERSION = 2;
 const HEADER_SIZE = 32;
 const ANSWER_SIZE = 16;
 /** What client.c has room for. */
 export const MAX_REQUEST = 131072;
 
-export const ANSWER = { cold: 1, plan: 2, done: 3 } as const;
+export const ANSWER = { cold: 1, plan: 2, done: 3, launcher: 4 } as const;
 
 /** A command line with what belongs to its caller. */
 export interface Request {
@@ -61,7 +62,7 @@ function textsOf(bytes: Buffer): string[] | undefined {
   return text.slice(0, -1).split('\0');
 }
 
-/** @param status exit status; of a plan the number for its control socket */
+/** @param status exit status; of a plan the number for its control socket, of a launcher flags of namespaces */
 export function encodeAnswer(
   type: (typeof ANSWER)[keyof typeof ANSWER],
   status: number,
