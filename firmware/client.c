@@ -66,13 +66,50 @@ static int package_folder(char *path, size_t size)
 	return 1;
 }
 
+#define MAX_VARIABLES 8190
+
+/*
+ * The caller's variables, with how many descriptors from 3 on are open now: Node opens its own before any script can look. Left out are
+ * certificates, which Node would read at every start, and use none of.
+ */
+static char **cold_environment(void)
+{
+	static char *variables[MAX_VARIABLES + 2], descriptors[64];
+	const char *left_out[] = {"NODE_EXTRA_CA_CERTS=", "TVMM_DESCRIPTORS="};
+	size_t kept = 0;
+	long open = 0;
+	while (open < 1048576 && !failed(sys(__NR_fcntl, 3 + open, F_GETFD)))
+		open++;
+	for (char **e = environment; *e; e++) {
+		int wanted = 1;
+		for (size_t n = 0; n < sizeof left_out / sizeof *left_out; n++) {
+			const char *name = left_out[n];
+			size_t i = 0;
+			while (name[i] && (*e)[i] == name[i])
+				i++;
+			wanted &= name[i] != 0;
+		}
+		if (kept == MAX_VARIABLES)
+			return environment;
+		if (wanted)
+			variables[kept++] = *e;
+	}
+	char *end = descriptors + sizeof descriptors, *at = append(descriptors, end, "TVMM_DESCRIPTORS=");
+	at = append(append(at, end, NUMBER(sys(__NR_getpid))), end, ":");
+	append(at, end, NUMBER(open));
+	variables[kept++] = descriptors;
+	variables[kept] = NULL;
+	return variables;
+}
+
 /* Starts Node: by PATH, then by the script's own first line. */
 static void __attribute__((noreturn)) go_cold(char **argv)
 {
 	static char script[4200], path[4200];
 	static char *words[4096];
 	const char *folders = variable("PATH");
-	size_t n = 2, kept = 0;
+	char **variables = cold_environment();
+	size_t n = 2;
 	if (!package_folder(script, 4000)) {
 		COMPLAIN("tvmm-oci: cannot find out where this program is");
 		leave(1);
@@ -84,16 +121,6 @@ static void __attribute__((noreturn)) go_cold(char **argv)
 		words[n] = argv[n - 1];
 		n++;
 	}
-	/* It would read the certificates at every start, and use none. */
-	for (char **e = environment; *e; e++) {
-		const char *name = "NODE_EXTRA_CA_CERTS=";
-		size_t i = 0;
-		while (name[i] && (*e)[i] == name[i])
-			i++;
-		if (name[i])
-			environment[kept++] = *e;
-	}
-	environment[kept] = NULL;
 	if (!folders)
 		folders = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 	while (*folders) {
@@ -103,11 +130,11 @@ static void __attribute__((noreturn)) go_cold(char **argv)
 		if (folder > 0 && folder < 4000) {
 			memcpy(path, folders, folder);
 			append(path + folder, path + sizeof path, "/node");
-			sys(__NR_execve, path, words, environment);
+			sys(__NR_execve, path, words, variables);
 		}
 		folders += folders[folder] ? folder + 1 : folder;
 	}
-	long error = sys(__NR_execve, script, argv, environment);
+	long error = sys(__NR_execve, script, argv, variables);
 	COMPLAIN("tvmm-oci: cannot start node with ", script, ": errno ", NUMBER(-error));
 	leave(1);
 }

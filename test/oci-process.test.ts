@@ -279,6 +279,9 @@ test('descriptors are handed on as counted, and no others', async (context) => {
   expect(stdout).toBe('handed on\n0\n1\n2\n3\n4\n');
   const refused = await t.oci(['run', '--preserve-fds', '200', '-b', bundle, 'two']);
   expect(refused.stderr).toContain('unable to stat preserved-fd');
+  // Node has opened its own by now, at this number.
+  const missing = await t.oci(['run', '--preserve-fds', '1', '-b', bundle, 'three']);
+  expect(missing.stderr).toContain('unable to stat preserved-fd 0 (of 1): descriptor 3 is not open');
 });
 
 test('a terminal goes to the console socket with the size that was asked for', async (context) => {

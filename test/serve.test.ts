@@ -1,5 +1,5 @@
 /** The resident engine and its native client: who executes what, who is served, and what hostile clients can do (nothing). */
-import { execFile, spawn } from 'node:child_process';
+import { execFile, spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { createConnection, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -136,6 +136,22 @@ test('descriptors are preserved, and a missing one is refused', async (context) 
   const { status, stderr } = await client(missing);
   expect(status).toBe(1);
   expect(stderr).toContain('unable to stat preserved-fd 0 (of 2): descriptor 3 is not open');
+  // The same without an engine: what Node opens is not the caller's.
+  for (const stdio of [[], [file]]) {
+    const alone = spawnSync(
+      CLIENT,
+      ['--root', t.state, 'run', '--preserve-fds', '2', '-b', bundle, 'three'],
+      {
+        env: { PATH: process.env.PATH, TVMM_ENGINE: join(t.folder, 'nobody') },
+        stdio: ['ignore', 'pipe', 'pipe', ...stdio],
+        encoding: 'utf8',
+      },
+    );
+    expect(alone.status).toBe(1);
+    expect(alone.stderr).toContain(
+      `unable to stat preserved-fd ${stdio.length} (of 2): descriptor ${3 + stdio.length} is not open`,
+    );
+  }
   expect(t.left()).toEqual([]);
 });
 

@@ -1,21 +1,24 @@
 /** exec: the process is a file's, or the container's own with what the command line changes. */
 import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
 import type { ExecOptions } from '../container/runtime/exec.js';
 import { parseProcess } from '../container/spec/parse.js';
 import type { OciProcess, OciSpec } from '../container/spec/types.js';
-import type { OciAction } from './oci.js';
+import type { OciAction, OciCall } from './oci.js';
 import type { FlagValues } from './oci-flags.js';
 import { UsageError } from './usage-error.js';
 
 const MAX_ID = 2 ** 32 - 2;
 
-export const exec: OciAction = ({ runtime, id, values, args }) => {
+export const exec: OciAction = (call) => call.runtime.exec(call.id, chooser(call), execOptions(call));
+
+/** Makes the process of the container's configuration. @throws UsageError for a file that cannot be read */
+export function chooser({ values, args, surroundings: { cwd } }: OciCall): (spec: OciSpec) => OciProcess {
   const file = values.words('process');
   // Read before anything else: it may be a pipe.
-  const given = file === undefined ? undefined : parseProcess(readProcess(file));
-  const choose = (spec: OciSpec): OciProcess => given ?? processOf(spec, values, args.slice(1));
-  return runtime.exec(id, choose, execOptions(values));
-};
+  const given = file === undefined ? undefined : parseProcess(readProcess(resolve(cwd, file)));
+  return (spec) => given ?? processOf(spec, values, args.slice(1));
+}
 
 function readProcess(file: string): string {
   try {
@@ -25,7 +28,8 @@ function readProcess(file: string): string {
   }
 }
 
-function execOptions(values: FlagValues): ExecOptions {
+export function execOptions({ values, surroundings: { cwd } }: OciCall): ExecOptions {
+  // Connected with by the launcher, which is in the caller's working directory.
   const consoleSocket = values.words('console-socket');
   const pidfdSocket = values.words('pidfd-socket');
   const pidFile = values.words('pid-file');
@@ -35,8 +39,8 @@ function execOptions(values: FlagValues): ExecOptions {
     ignorePaused: values.flag('ignore-paused'),
     cgroups: values.list('cgroup'),
     ...(consoleSocket === undefined ? {} : { consoleSocket }),
-    ...(pidfdSocket === undefined ? {} : { pidfdSocket }),
-    ...(pidFile === undefined ? {} : { pidFile }),
+    ...(pidfdSocket === undefined ? {} : { pidfdSocket: resolve(cwd, pidfdSocket) }),
+    ...(pidFile === undefined ? {} : { pidFile: resolve(cwd, pidFile) }),
   };
 }
 

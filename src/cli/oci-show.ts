@@ -9,6 +9,7 @@ import { type OciAction, type OciCall, tvmmVersion } from './oci.js';
 import { UsageError } from './usage-error.js';
 
 const DEFAULT_INTERVAL_MS = 5000;
+const MAX_PS_BYTES = 64 * 1024 * 1024;
 
 /** The `--format` of list and ps. */
 function format({ values }: OciCall): 'table' | 'json' {
@@ -69,11 +70,16 @@ export const SHOW = {
   async ps(call) {
     const pids = await call.runtime.pids(call.id);
     if (format(call) === 'json') return call.surroundings.print(`${JSON.stringify(pids)}\n`);
-    const { spawnSync } = await import('node:child_process');
+    const { execFile } = await import('node:child_process');
     const options = call.args.length > 1 ? call.args.slice(1) : ['-ef'];
-    const { stdout, stderr, status, error } = spawnSync('ps', options, { encoding: 'utf8' });
-    if (error !== undefined) throw new UsageError(`cannot run ps: ${error.message}`);
-    if (status !== 0) throw new UsageError(`ps ended with exit status ${status}: ${stderr}${stdout}`);
+    const stdout = await new Promise<string>((resolve, reject) => {
+      execFile('ps', options, { encoding: 'utf8', maxBuffer: MAX_PS_BYTES }, (error, output, complaint) => {
+        if (error === null) resolve(output);
+        else if (typeof error.code === 'number')
+          reject(new UsageError(`ps ended with exit status ${error.code}: ${complaint}${output}`));
+        else reject(new UsageError(`cannot run ps: ${error.message}`));
+      });
+    });
     const [title = '', ...lines] = stdout.split('\n');
     const column = title.trim().split(/\s+/).indexOf('PID');
     if (column < 0) throw new UsageError("couldn't find PID field in ps output");

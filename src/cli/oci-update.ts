@@ -1,17 +1,20 @@
 /** update: limits from a file, standard input or flags. */
 import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
 import type { OciResources } from '../container/cgroup/resources.js';
 import { parseResources } from '../container/spec/parse.js';
 import type { OciAction } from './oci.js';
 import type { FlagValues } from './oci-flags.js';
 import { UsageError } from './usage-error.js';
 
-export const update: OciAction = async ({ runtime, id, values, log }) => {
+export const update: OciAction = async ({ runtime, id, values, log, surroundings: { cwd } }) => {
   for (const name of ['l3-cache-schema', 'mem-bw-schema'])
     if (values.words(name) !== undefined) throw new UsageError(`--${name}: Intel RDT cannot be updated`);
   const file = values.words('resources');
   const resources =
-    file === undefined ? resourcesOf(values) : parseResources(readFileSync(file === '-' ? 0 : file, 'utf8'));
+    file === undefined
+      ? resourcesOf(values)
+      : parseResources(readFileSync(file === '-' ? 0 : resolve(cwd, file), 'utf8'));
   if (resources.memory?.kernel !== undefined || resources.memory?.kernelTCP !== undefined)
     log.warn('Kernel memory settings are ignored and will be removed');
   await runtime.update(id, withoutKernelMemory(resources));

@@ -118,6 +118,7 @@ export class BrokenCreates extends OciTest {
     const environment = 'program' in at ? this.#environment(at, 'engine dies') : this.environment;
     const prepared = await prepareCreate(environment, id, { bundle, waitForStart: true });
     const launched = startLaunch(prepared.plan, { stdio: [this.#stdin, 1, 2] });
+    prepared.furnish((tag) => launched.answer(tag));
     let seen = 0;
     let reached = false;
     const handle = async (tag: number, value: number) => {

@@ -37,7 +37,7 @@ export function readSpec(folder: string): Pick<Bundle, 'text' | 'spec'> {
     );
   }
   try {
-    return { text, spec: parsed(text) };
+    return { text, spec: parseOnce(text) };
   } catch (error) {
     if (!(error instanceof SpecError)) throw error;
     throw new SpecError(error.problems, error.cause, file);
@@ -47,7 +47,8 @@ export function readSpec(folder: string): Pick<Bundle, 'text' | 'spec'> {
 /** The last one: many containers may be made of one bundle, one after the other. */
 let last: { readonly text: string; readonly spec: OciSpec } | undefined;
 
-function parsed(text: string): OciSpec {
+/** The specification of a configuration's text, shared by whoever has the same: nobody changes it. @throws SpecError */
+export function parseOnce(text: string): OciSpec {
   if (last?.text !== text) last = { text, spec: parseSpec(text) };
   return last.spec;
 }

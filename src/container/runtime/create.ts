@@ -1,12 +1,11 @@
 /** `create` and `run` as one command does them: prepares the container, runs the launcher, takes everything back when it fails. */
-import { fstatSync } from 'node:fs';
-import { TAG } from '../compile/tags.js';
 import type { Launch } from '../launch/launch.js';
 import type { ConsolePair } from './console.js';
 import { destroy } from './delete.js';
 import { driveUntil, expectLeft, finalStatus, type Stdio, startLaunch } from './drive.js';
 import type { RuntimeEnvironment } from './environment.js';
 import { ContainerNotFoundError, CreateError } from './errors.js';
+import { handedDescriptors } from './handed-descriptors.js';
 import { runHooksAnyway } from './hooks.js';
 import type { ContainerLock } from './lock.js';
 import { type PreparedCreate, prepareCreate } from './prepare.js';
@@ -35,27 +34,6 @@ export interface RunOptions extends CreateOptions {
   readonly detach?: boolean;
   /** Do not delete it when it has ended. */
   readonly keep?: boolean;
-}
-
-/** Descriptors that a supervisor hands to the program: sockets by the protocol of sd_listen_fds(3), and those that the caller counts. */
-export function handedDescriptors(preserveFds: number): { count: number; environment: string[] } {
-  const listening =
-    process.env.LISTEN_PID === String(process.pid)
-      ? Number.parseInt(process.env.LISTEN_FDS ?? '0', 10) || 0
-      : 0;
-  if (preserveFds < 0) throw new CreateError(`--preserve-fds ${preserveFds} is no number of descriptors`);
-  const count = listening + preserveFds;
-  for (let fd = 3; fd < 3 + count; fd++) {
-    try {
-      fstatSync(fd);
-    } catch (cause) {
-      throw new CreateError(
-        `unable to stat preserved-fd ${fd - 3} (of ${count}): descriptor ${fd} is not open`,
-        { cause },
-      );
-    }
-  }
-  return { count, environment: listening > 0 ? [`LISTEN_FDS=${listening}`, 'LISTEN_PID=1'] : [] };
 }
 
 /** Where a terminal's master goes; refuses what cannot work. @throws CreateError */
@@ -107,17 +85,11 @@ function consoleAt(preserveFds: number): number {
 }
 
 function launch(
-  environment: RuntimeEnvironment,
   prepared: PreparedCreate,
   options: CreateOptions,
   preserveFds: number,
   pair?: ConsolePair,
 ): Launch {
-  const { programs } = prepared.plan;
-  // The stages have the names by which readers of runc's log know them.
-  environment.log.debug(
-    `nsexec container setup: ${programs.length} programs, ${programs.reduce((sum, { steps }) => sum + steps.length, 0)} steps`,
-  );
   return startLaunch(prepared.plan, {
     preserveFds,
     ...(options.stdio === undefined ? {} : { stdio: options.stdio }),
@@ -135,9 +107,9 @@ export async function createContainer(
   const mode = { waitForStart: true, supervise: false, detached: true };
   const { prepared, preserveFds } = await prepare(environment, id, options, mode);
   try {
-    using launched = launch(environment, prepared, options, preserveFds);
+    using launched = launch(prepared, options, preserveFds);
     prepared.furnish((tag) => launched.answer(tag));
-    await driveUntil(launched, handler(environment, prepared), () => prepared.ready);
+    await driveUntil(launched, handler(prepared), () => prepared.ready);
     expectLeft(launched);
     await tellPidfd(options, prepared.record);
     const record = prepared.commit();
@@ -172,11 +144,11 @@ export async function runContainer(
     removed = true;
   };
   try {
-    using launched = launch(environment, prepared, options, preserveFds, pair);
+    using launched = launch(prepared, options, preserveFds, pair);
     if (signals !== undefined) signals.target = launched.pid;
     prepared.furnish((tag) => launched.answer(tag));
     // Detached, the end of the conversation tells that the program runs: its descriptors were closed by execve(2).
-    await driveUntil(launched, handler(environment, prepared), () => !detached && prepared.ready);
+    await driveUntil(launched, handler(prepared), () => !detached && prepared.ready);
     if (detached) expectLeft(launched);
     await tellPidfd(options, prepared.record);
     committed = prepared.commit();
@@ -215,12 +187,8 @@ async function removeContainer(
   );
 }
 
-function handler({ log }: RuntimeEnvironment, prepared: PreparedCreate) {
-  return (tag: number, value: number) => {
-    if (tag === TAG.pid) log.debug(`child process in init(): pid ${value}`);
-    if (tag === TAG.ready) log.debug('init: closing the pipe to signal completion');
-    return prepared.handle(tag, value);
-  };
+function handler(prepared: PreparedCreate) {
+  return (tag: number, value: number) => prepared.handle(tag, value);
 }
 
 async function tellPidfd(options: CreateOptions, record: ContainerRecord): Promise<void> {

@@ -126,6 +126,9 @@ async function make(making: Making): Promise<PreparedCreate> {
     if (context.seccomp !== undefined)
       environment.log.debug(`seccomp filter flags: ${context.seccomp.flags}`);
     const plan = environment.compile?.(bundle, context) ?? compileCreate(bundle.spec, context);
+    // The stages have the names by which readers of runc's log know them.
+    const steps = plan.programs.reduce((sum, one) => sum + one.steps.length, 0);
+    environment.log.debug(`nsexec container setup: ${plan.programs.length} programs, ${steps} steps`);
     return new PreparedCreate(environment, folder, bundle.spec, options, plan, furnishing, lock);
   } catch (error) {
     if (furnishing === undefined) removeFolder(folder);
@@ -185,6 +188,7 @@ export class PreparedCreate {
         return 0;
       }
       case TAG.pid: {
+        this.environment.log.debug(`child process in init(): pid ${value}`);
         // A program that had nothing to do may have ended by now: then no process has this start time.
         const { pid, startTime } = processInfo(value) ?? { pid: value, startTime: '0' };
         this.#init = { pid, startTime, boot: bootId() };
@@ -195,6 +199,7 @@ export class PreparedCreate {
         await this.#prepare();
         return 0;
       case TAG.ready:
+        this.environment.log.debug('init: closing the pipe to signal completion');
         this.#ready = true;
         return undefined;
       default:

@@ -153,6 +153,11 @@ export class Runtime {
     return await execInContainer(this.environment, folder, record, choose, options);
   }
 
+  /** For whoever executes the plan elsewhere. @throws ContainerNotFoundError */
+  find(id: string): { readonly folder: ContainerFolder; readonly record: ContainerRecord } {
+    return this.#open(id);
+  }
+
   /** The configuration that the container was created with. */
   async spec(id: string): Promise<OciSpec> {
     const { containerSpec } = await import('./exec.js');

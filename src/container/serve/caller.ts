@@ -1,7 +1,7 @@
 /** The process on whose behalf a command runs: what it has, and how it is given a plan to execute in its own place. */
 import { lstatSync } from 'node:fs';
 import type { Plan } from '../plan/plan.js';
-import { CreateError } from '../runtime/errors.js';
+import { countDescriptors, type HandedDescriptors } from '../runtime/handed-descriptors.js';
 import type { NamespaceType } from '../spec/namespaces.js';
 import type { RemoteLaunch } from './remote-launch.js';
 
@@ -26,19 +26,12 @@ export interface Caller {
 /** What only a process with the caller's own streams can do: it is sent the cold way. */
 export class ColdError extends Error {}
 
-/** As handedDescriptors of runtime/create.ts, for another process. @throws CreateError */
-export function descriptorsOf(caller: Caller, preserveFds: number): { count: number; environment: string[] } {
+/** As handedDescriptors of this process, for another one. @throws CreateError */
+export function descriptorsOf(caller: Caller, preserveFds: number): HandedDescriptors {
   const { LISTEN_PID, LISTEN_FDS } = caller.variables;
-  const listening = LISTEN_PID === String(caller.pid) ? Number.parseInt(LISTEN_FDS ?? '0', 10) || 0 : 0;
-  if (preserveFds < 0) throw new CreateError(`--preserve-fds ${preserveFds} is no number of descriptors`);
-  const count = listening + preserveFds;
-  for (let fd = 3; fd < 3 + count; fd++) {
-    if (lstatSync(`/proc/${caller.pid}/fd/${fd}`, { throwIfNoEntry: false }) === undefined)
-      throw new CreateError(
-        `unable to stat preserved-fd ${fd - 3} (of ${count}): descriptor ${fd} is not open`,
-      );
-  }
-  return { count, environment: listening > 0 ? [`LISTEN_FDS=${listening}`, 'LISTEN_PID=1'] : [] };
+  const open = (fd: number) =>
+    lstatSync(`/proc/${caller.pid}/fd/${fd}`, { throwIfNoEntry: false }) !== undefined;
+  return countDescriptors(preserveFds, LISTEN_PID === String(caller.pid) ? LISTEN_FDS : undefined, open);
 }
 
 /** Runs what makes files as the caller would make them. Nothing else runs meanwhile: it does not wait. */
