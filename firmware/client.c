@@ -160,8 +160,12 @@ static int connect_engine(void)
 	if (at >= end - 1)
 		return -1;
 	long fd = sys(__NR_socket, AF_UNIX, SOCK_STREAM | O_CLOEXEC, 0);
-	if (failed(fd) || failed(sys(__NR_connect, fd, &address, sizeof address)))
+	if (failed(fd))
 		return -1;
+	if (failed(sys(__NR_connect, fd, &address, sizeof address))) {
+		close_fd((int)fd);
+		return -1;
+	}
 	long aside = sys(__NR_fcntl, fd, F_DUPFD_CLOEXEC, ASIDE);
 	close_fd((int)fd);
 	return failed(aside) ? -1 : (int)aside;
