@@ -43,12 +43,17 @@ export function parseStat(pid: number, text: string): ProcessInfo | undefined {
 
 /** The id of this boot; empty where the kernel does not tell. */
 export function bootId(): string {
-  try {
-    return readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
-  } catch {
-    return '';
+  if (boot === undefined) {
+    try {
+      boot = readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
+    } catch {
+      boot = '';
+    }
   }
+  return boot;
 }
+
+let boot: string | undefined;
 
 /** True while the process exists and is no zombie. */
 export function isAlive({ pid, startTime, boot }: ProcessName): boolean {
