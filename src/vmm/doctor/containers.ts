@@ -16,6 +16,10 @@ const V1_CONTROLLERS = ['cpu', 'cpuset', 'memory', 'devices', 'freezer', 'blkio'
 const V2_CONTROLLERS = ['cpu', 'cpuset', 'memory', 'io', 'pids'];
 const NAMESPACES = ['cgroup', 'ipc', 'mnt', 'net', 'pid', 'user', 'uts'];
 const SECCOMP_ACTIONS = ['kill_process', 'errno', 'allow', 'user_notif', 'log'];
+/** What a bridge network is made by, and where it is looked for (src/container/network). */
+const CNI_PLUGINS = ['bridge', 'host-local', 'portmap', 'firewall'];
+const CNI_FOLDERS = ['/opt/cni/bin', '/usr/lib/cni', '/usr/libexec/cni'];
+const NETWORK_TOOLS = ['iptables', 'nft'];
 /** The first version that mounts overlayfs in user namespaces. */
 const OVERLAY_USERNS = [5, 11] as const;
 const MIN_OPEN_FILES = 4096;
@@ -147,6 +151,22 @@ export const containerChecks: readonly Check[] = [
       const lacking = SECCOMP_ACTIONS.filter((name) => !actions.includes(name));
       if (lacking.length === 0) return ok(actions.join(', '));
       return degraded(`without the actions ${lacking.join(', ')}`, 'a newer kernel has them (5.0 and later)');
+    },
+  },
+  {
+    id: 'networks',
+    title: 'networks',
+    look(host) {
+      const plugins = new Set(CNI_FOLDERS.flatMap((folder) => host.list(folder)));
+      const lacking = [
+        ...CNI_PLUGINS.filter((name) => !plugins.has(name)).map((name) => `the CNI plugin ${name}`),
+        ...NETWORK_TOOLS.filter((name) => host.tool(name) === undefined),
+      ];
+      if (lacking.length === 0) return ok('bridges and published ports, by CNI plugins, iptables and nft');
+      return missing(
+        `there is no ${lacking.join(', no ')}: containers have --network none and host alone`,
+        'apt-get install containernetworking-plugins iptables nftables, as root',
+      );
     },
   },
   {
