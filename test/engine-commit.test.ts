@@ -49,7 +49,7 @@ beforeAll(async () => {
 beforeEach((context) => needs(context, 'root'));
 afterAll(async () => {
   if (isRoot) await removeAll();
-  host.close();
+  await host.close();
 });
 
 describe('what a container has changed', () => {

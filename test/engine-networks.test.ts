@@ -19,7 +19,7 @@ afterAll(async () => {
     await removeAll();
     await tvmm(['network', 'prune']);
   }
-  host.close();
+  await host.close();
 });
 
 /** A subnet that nothing else here is likely to have; another where a host does. */

@@ -20,7 +20,7 @@ beforeAll(async () => {
 beforeEach((context) => needs(context, 'root'));
 afterAll(async () => {
   if (isRoot) await removeAll();
-  host.close();
+  await host.close();
 });
 
 const output = async (...args: string[]) => {

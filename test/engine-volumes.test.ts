@@ -157,4 +157,21 @@ describe('tvmm cp', () => {
     await tvmm(['cp', '-L', 'c:/bin/sh', join(folder, 'sh')]);
     expect(readFileSync(join(folder, 'sh')).equals(readFileSync('/bin/busybox'))).toBe(true);
   });
+
+  it('writes nothing outside while the container swaps folders for links under it', async () => {
+    const outside = join(base, 'outside');
+    mkdirSync(outside, { recursive: true });
+    const folder = join(base, 'many');
+    mkdirSync(folder, { recursive: true });
+    for (let i = 0; i < 200; i++) writeFileSync(join(folder, `f${i}`), 'x');
+    const link = `ln -s ../../../../../../../..${outside}`;
+    const swap = `while :; do mkdir -p /tmp/d/many; rm -rf /tmp/d; ${link} /tmp/d; rm /tmp/d; mkdir -p /tmp/d; ${link} /tmp/d/many; rm -rf /tmp/d; done`;
+    await run(['-d', '--name', 'h'], 'sh', '-c', swap);
+    for (let i = 0; i < 4; i++) {
+      // It may work or be refused, as the swap falls; never may it reach the host.
+      const { stderr } = await tvmm(['cp', '-a', folder, 'h:/tmp/d']);
+      expect(stderr).not.toContain('internal error');
+    }
+    expect(readdirSync(outside)).toEqual([]);
+  });
 });

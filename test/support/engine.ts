@@ -67,7 +67,25 @@ export function engineHost(prefix: string) {
     return { base, rootfs };
   };
 
-  const close = (): void => rmSync(base, { recursive: true, force: true });
+  /** Programs that have this engine's folders on their command line: what follows a container's end may still be at work. */
+  const isBusy = (): boolean =>
+    readdirSync('/proc').some((pid) => {
+      try {
+        return (
+          /^\d+$/.test(pid) &&
+          Number(pid) !== process.pid &&
+          readFileSync(`/proc/${pid}/cmdline`, 'latin1').includes(base)
+        );
+      } catch {
+        return false;
+      }
+    });
+
+  const close = async (): Promise<void> => {
+    if (base === '') return;
+    for (let i = 0; i < 100 && isBusy(); i++) await delay(50);
+    rmSync(base, { recursive: true, force: true, maxRetries: 5 });
+  };
 
   const environment = (): NodeJS.ProcessEnv => {
     const { NODE_EXTRA_CA_CERTS: _, ...rest } = process.env;
