@@ -84,7 +84,7 @@ export function keepDescriptors(program: ProgramBuilder, names: readonly Registe
       `keep ${name}`,
       'dup3',
       [register(name), control + KEEP_AT + index, named(0o2000000, 'O_CLOEXEC')],
-      { result: name },
+      { result: name, hint: 'EBADF: the limit of open files (RLIMIT_NOFILE) is too low here.' },
     );
   });
 }

@@ -24,7 +24,7 @@ export function launcherPath(): string {
 
 const F_DUPFD_CLOEXEC = 1030;
 /** Above the numbers that descriptors of a launch usually have: those are put in place before the program is opened. */
-const ABOVE = 200;
+const ABOVE = [200, 100, 48, 3];
 
 let cached: FileDescriptor | undefined;
 
@@ -38,7 +38,13 @@ export function launcherFile(): FileDescriptor {
     throw new LauncherMissingError(launcherPath(), error);
   }
   using file = sealedMemfd('tvmm-launcher', bytes, 'program');
-  const fd = check(fcntl(file.fd, F_DUPFD_CLOEXEC, ABOVE), 'fcntl F_DUPFD_CLOEXEC', 'tvmm-launcher');
+  let fd = -1;
+  // RLIMIT_NOFILE may be lower than the first.
+  for (const above of ABOVE) {
+    fd = fcntl(file.fd, F_DUPFD_CLOEXEC, above);
+    if (fd !== -1) break;
+  }
+  check(fd, 'fcntl F_DUPFD_CLOEXEC', 'tvmm-launcher');
   cached = new FileDescriptor(fd, 'tvmm-launcher');
   return cached;
 }

@@ -20,7 +20,7 @@ import { join } from 'node:path';
 import { AT_FDCWD, mknodat } from '../../sys/at.js';
 import { SystemError } from '../../sys/errors.js';
 import { lastErrno } from '../../sys/libc.js';
-import { ContainerIdError, ContainerNotFoundError, errnoOf } from './errors.js';
+import { ContainerIdError, ContainerNotFoundError, ContainerRecordError, errnoOf } from './errors.js';
 import { ContainerLock } from './lock.js';
 import { type ContainerRecord, parseRecord, recordText } from './record.js';
 
@@ -121,7 +121,7 @@ export class ContainerFolder {
   }
 
   writeConfig(text: string): void {
-    writeFileSync(this.configPath, text, { mode: 0o600 });
+    write(this.configPath, text);
   }
 
   /** @param owner who may open it: the container's root @throws SystemError */
@@ -177,8 +177,26 @@ export class ContainerFolder {
 
   #write(path: string, text: string): void {
     const temporary = `${path}.${process.pid}.new`;
-    writeFileSync(temporary, text, { mode: 0o600 });
+    write(temporary, text);
     renameSync(temporary, path);
+  }
+}
+
+/** All of it or nothing. @throws ContainerRecordError, which names the file: write(2) itself does not know it */
+function write(path: string, text: string): void {
+  try {
+    writeFileSync(path, text, { mode: 0o600 });
+  } catch (cause) {
+    const errno = errnoOf(cause);
+    try {
+      rmSync(path, { force: true });
+    } catch {
+      // A disk that is read-only: nothing was made.
+    }
+    throw new ContainerRecordError(`cannot write ${path}: ${errno}`, {
+      ...(errno === 'ENOSPC' ? { hint: 'Free some space or inodes there, or choose another --root.' } : {}),
+      cause,
+    });
   }
 }
 
