@@ -163,6 +163,14 @@ describe('what would reach beyond the container', () => {
       /is not the name of a kernel parameter/,
     ],
     [
+      'two different domain names',
+      {
+        members: { domainname: 'x' },
+        linux: { namespaces: [{ type: 'mount' }, { type: 'uts' }], sysctl: { 'kernel.domainname': 'y' } },
+      },
+      /^linux\.sysctl\["kernel\.domainname"\] would change what the member domainname/,
+    ],
+    [
       'the host name by two ways',
       { linux: { sysctl: { 'kernel.hostname': 'x' } } },
       /set by the member hostname/,

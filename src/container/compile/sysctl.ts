@@ -46,7 +46,10 @@ function check(name: string, path: string, namespaces: NamespacePlan): string | 
 export function writeSysctls(init: ProgramBuilder, spec: OciSpec, namespaces: NamespacePlan): void {
   for (const [name, value] of Object.entries(spec.linux?.sysctl ?? {})) {
     const path = sysctlPath(name);
-    const problem = check(name, path, namespaces);
+    const problem =
+      path === 'kernel/domainname' && spec.domainname !== undefined
+        ? 'would change what the member domainname of the configuration sets'
+        : check(name, path, namespaces);
     if (problem !== undefined) throw new CompileError(`linux.sysctl[${JSON.stringify(name)}]`, problem);
     init.writeFile(`set the kernel parameter ${name} to ${value}`, 'proc', `sys/${path}`, value, {
       hint: 'The kernel must have the parameter and take the value.',
