@@ -75,6 +75,7 @@ export const PACKAGES = [
     for: 'test',
     why: 'a client that starts containers with our runtime, also as Kubernetes makes it',
   },
+  { name: 'criu', file: 'criu', for: 'test', why: 'checkpoint and restore of containers' },
   { name: 'acpica-tools', file: 'iasl', for: 'test', why: 'disassembles our ACPI tables' },
   { name: 'fio', file: 'fio', for: 'bench', why: 'drives the block benchmarks' },
   { name: 'crun', file: 'crun', for: 'bench', why: 'container starts are measured against it' },

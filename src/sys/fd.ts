@@ -1,8 +1,9 @@
 /** File descriptors that are closed by their owner: `using fd = FileDescriptor.open('/dev/kvm', O_RDWR)`. */
 import { constants } from 'node:fs';
-import { check, close, open } from './libc.js';
+import { check, close, fcntl, open } from './libc.js';
 
 const O_CLOEXEC = 0o2000000;
+const F_DUPFD_CLOEXEC = 1030;
 
 /** Owns one file descriptor. Disposing twice is harmless. */
 export class FileDescriptor implements Disposable {
@@ -25,6 +26,11 @@ export class FileDescriptor implements Disposable {
   get fd(): number {
     if (this.#fd < 0) throw new Error(`${this.name} is closed`);
     return this.#fd;
+  }
+
+  /** Another one of the same open file. @throws SystemError (EMFILE) */
+  duplicate(): FileDescriptor {
+    return new FileDescriptor(check(fcntl(this.fd, F_DUPFD_CLOEXEC, 3), 'fcntl', this.name), this.name);
   }
 
   get closed(): boolean {

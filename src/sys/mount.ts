@@ -87,3 +87,11 @@ export function mountIdmapped(source: string, target: string, usernsFd: number):
     close(tree);
   }
 }
+
+/** Makes one mount read-only, whatever else it is. @throws SystemError */
+export function makeReadonly(path: string): void {
+  const attributes = new BigUint64Array([BigInt(MOUNT_ATTR_RDONLY), 0n, 0n, 0n]);
+  const bytes = cString(Buffer.from(path).toString('latin1'));
+  if (mountSetattr(SYS_MOUNT_SETATTR, AT_FDCWD, bytes, 0, attributes, attributes.byteLength) === -1)
+    throw new SystemError('mount_setattr', path, lastErrno());
+}

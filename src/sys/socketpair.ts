@@ -4,6 +4,7 @@ import { check, declare, lastErrno, type Pointer, recv } from './libc.js';
 
 const AF_UNIX = 1;
 const SOCK_STREAM = 1;
+const SOCK_SEQPACKET = 5;
 const SOCK_CLOEXEC = 0o2000000;
 const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
@@ -28,10 +29,14 @@ const rawSend = declare<(fd: number, buffer: Pointer, length: number, flags: num
   ['int', 'void *', 'size_t', 'int'],
 );
 
-/** Two ends of a stream, both close-on-exec. @throws SystemError (EMFILE) */
-export function createSocketpair(name: string): readonly [FileDescriptor, FileDescriptor] {
+/** Two ends of a stream, or of a line of packets, both close-on-exec. @throws SystemError (EMFILE) */
+export function createSocketpair(
+  name: string,
+  of: 'stream' | 'packets' = 'stream',
+): readonly [FileDescriptor, FileDescriptor] {
   const fds = new Int32Array(2);
-  check(rawSocketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 'socketpair', name);
+  const type = of === 'stream' ? SOCK_STREAM : SOCK_SEQPACKET;
+  check(rawSocketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, fds), 'socketpair', name);
   return [new FileDescriptor(fds[0], name), new FileDescriptor(fds[1], `other end of ${name}`)];
 }
 

@@ -75,22 +75,35 @@ export function sendDescriptor(socketFd: number, descriptor: number, payload: Ui
   }
 }
 
+/** What one recvmsg(2) gets. */
+export interface ReceivedMessage {
+  /** At most 3968 bytes; none at the end. */
+  readonly bytes: Uint8Array;
+  readonly descriptor?: FileDescriptor;
+}
+
 /** Waits for a descriptor. @returns undefined when the other end is closed, or sends bytes without one @throws SystemError */
 export function receiveDescriptor(socketFd: number, name: string): FileDescriptor | undefined {
+  return receiveMessage(socketFd, name).descriptor;
+}
+
+/** Waits for a packet, or a piece of a stream, and the descriptor that may come with it. @throws SystemError */
+export function receiveMessage(socketFd: number, name: string): ReceivedMessage {
   using memory = Mapping.anonymous(4096, 'a message');
   const view = message(memory, MAX_PAYLOAD);
-  for (;;) {
-    const got = rawRecvmsg(socketFd, memory.address, MSG_CMSG_CLOEXEC);
-    if (got === -1 && lastErrno() === constants.errno.EINTR) continue;
-    check(got, 'recvmsg', `fd ${socketFd}`);
-    break;
-  }
+  let length: number;
+  do {
+    length = rawRecvmsg(socketFd, memory.address, MSG_CMSG_CLOEXEC);
+  } while (length === -1 && lastErrno() === constants.errno.EINTR);
+  check(length, 'recvmsg', `fd ${socketFd}`);
+  const bytes = new Uint8Array(memory.view()).slice(PAYLOAD, PAYLOAD + length);
   const isDescriptor =
     view.getBigUint64(40, true) >= BigInt(CMSG_LENGTH) &&
     view.getBigUint64(CONTROL, true) === BigInt(CMSG_LENGTH) &&
     view.getInt32(CONTROL + 8, true) === SOL_SOCKET &&
     view.getInt32(CONTROL + 12, true) === SCM_RIGHTS;
-  return isDescriptor ? new FileDescriptor(view.getInt32(CONTROL + 16, true), name) : undefined;
+  if (!isDescriptor) return { bytes };
+  return { bytes, descriptor: new FileDescriptor(view.getInt32(CONTROL + 16, true), name) };
 }
 
 /** struct msghdr with one buffer and room for one descriptor. */

@@ -22,6 +22,8 @@ export interface Need {
 }
 
 const IO_URING_SETUP = 425;
+/** The criu of tests: another than the distribution's may know newer kernels. */
+export const CRIU = process.env.TVMM_TEST_CRIU ?? 'criu';
 
 function opens(path: string): boolean {
   try {
@@ -80,6 +82,10 @@ export const NEEDS = {
       const { status, error } = spawnSync('iptables', ['-w', '-t', 'nat', '-S'], { stdio: 'ignore' });
       return error !== undefined || status === 0;
     },
+  },
+  criu: {
+    reason: 'no criu that knows this kernel',
+    present: () => spawnSync(CRIU, ['check'], { stdio: 'ignore' }).status === 0,
   },
   lab: { reason: 'no lab', present: () => whyNoLab() === undefined },
   cgroupV1: { reason: 'no cgroup v1 controllers', present: () => cgroups().v1 },

@@ -33,7 +33,7 @@ export class Furnishing {
     environment: RuntimeEnvironment,
     readonly folder: ContainerFolder,
     readonly bundle: Bundle,
-    options: PrepareOptions,
+    options: Pick<PrepareOptions, 'noNewKeyring'>,
     readonly layout: CgroupLayout,
   ) {
     const { linux = {} } = bundle.spec;
@@ -92,7 +92,11 @@ export class Furnishing {
   }
 }
 
-function newRecord(id: string, { path, rootfs, spec }: Bundle, options: PrepareOptions): ContainerRecord {
+function newRecord(
+  id: string,
+  { path, rootfs, spec }: Bundle,
+  options: Pick<PrepareOptions, 'noNewKeyring'>,
+): ContainerRecord {
   const { hooks, annotations } = spec;
   const later = {
     ...(hooks?.poststart === undefined ? {} : { poststart: hooks.poststart }),

@@ -14,6 +14,7 @@ import type { RuntimeEnvironment } from './environment.js';
 import { ContainerNotFoundError, ContainerStatusError } from './errors.js';
 import type { ExecOptions } from './exec.js';
 import type { ContainerRecord } from './record.js';
+import type { RestoreOptions } from './restore.js';
 import { cgroupOf, ociState, statusOf } from './status.js';
 import { ContainerFolder, containerIds } from './store.js';
 
@@ -217,6 +218,12 @@ export class Runtime {
     using _lock = await this.#folder(id).lock();
     const { folder, record } = this.#open(id);
     await checkpointContainer(this.environment, folder, record, options);
+  }
+
+  /** @returns the exit status: 0 when detached */
+  async restore(id: string, options: RestoreOptions): Promise<number> {
+    const { restoreContainer } = await import('./restore.js');
+    return await restoreContainer(this.environment, id, options);
   }
 
   /** What `events` needs. */
