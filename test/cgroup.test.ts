@@ -181,7 +181,7 @@ describe('a cgroup on this machine', () => {
     expect(joined.state.made).toEqual([]);
     await first.kill();
     await first.freeze();
-    expect(() => create()).toThrow('is frozen');
+    expect(() => create()).toThrow('unexpectedly frozen');
     first.thaw();
     await first.remove();
     expect(left()).toEqual([]);

@@ -1,9 +1,9 @@
 /** The life of containers through `tvmm-oci`, as its clients lead it. */
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { needs } from './support/needs.js';
-import { OciTest } from './support/oci.js';
+import { type Config, OciTest } from './support/oci.js';
 
 let t: OciTest;
 beforeEach(() => {
@@ -178,6 +178,31 @@ test('update changes limits, and events tells statistics', async (context) => {
   expect(outcome.status).toBe(0);
   expect((await stats()).data.pids.limit).toBe(44);
   expect((await t.oci(['update', '--memory', 'lots', 'one'])).stderr).toContain('invalid value for memory');
+});
+
+test('parents of cgroups go with the last container below them, and stay where others have made them', async (context) => {
+  needs(context, 'root', 'cgroupV1');
+  const below = (parent: string) => (config: Config) => {
+    config.linux.cgroupsPath = `/${t.name}/${parent}/${config.process.args.at(-1)}`;
+  };
+  const theirs = `/sys/fs/cgroup/pids/${t.name}/theirs`;
+  for (const [id, parent] of [
+    ['one', 'pod'],
+    ['two', 'pod'],
+    ['three', 'theirs'],
+  ] as const) {
+    if (parent === 'theirs') mkdirSync(theirs);
+    const bundle = await t.bundle(id, below(parent));
+    await t.ok('create', '--bundle', bundle, id);
+  }
+  for (const id of ['one', 'two', 'three']) await t.ok('delete', '--force', id);
+  const hierarchies = readdirSync('/sys/fs/cgroup').map((name) => `/sys/fs/cgroup/${name}/${t.name}`);
+  expect(hierarchies.filter((folder) => existsSync(folder))).toEqual([dirname(theirs)]);
+  expect(
+    readdirSync(dirname(theirs), { withFileTypes: true }).filter((entry) => entry.isDirectory()),
+  ).toHaveLength(1);
+  for (const folder of [theirs, dirname(theirs)]) rmdirSync(folder);
+  expect(t.left()).toEqual([]);
 });
 
 test('an id is taken only once, whoever comes first', async (context) => {

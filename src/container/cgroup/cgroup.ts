@@ -6,7 +6,7 @@
 import { existsSync } from 'node:fs';
 import { giveTo } from './delegation.js';
 import { CgroupCreateError, CgroupProcessError } from './errors.js';
-import { unmake } from './make.js';
+import { unmake, unmakeParents } from './make.js';
 import {
   attachTo,
   type FreezerState,
@@ -180,8 +180,10 @@ export class Cgroup {
         failures.push(error);
       }
     }
+    // A plan of which only a part was carried out, and then the parents that are others' too.
     const folders = this.#folders.map(({ folder }) => folder);
     unmake(this.state.made.filter((one) => !folders.includes(one) && isOnCgroupfs(one)));
+    for (const place of this.#folders) unmakeParents(place);
     if (failures.length > 0) throw failures[0];
   }
 

@@ -2,7 +2,7 @@
  * Makes the folders of a cgroup and readies them: a v1 cpuset takes its parent's CPUs and memory nodes (or no process could enter), v2
  * parents hand controllers down. What was made is remembered folder by folder, so that a failure takes back exactly that.
  */
-import { existsSync, mkdirSync, rmdirSync } from 'node:fs';
+import { existsSync, mkdirSync, rmdirSync, statSync } from 'node:fs';
 import { CgroupCreateError, cgroupHint, errnoOf } from './errors.js';
 import { FolderFiles, readOptional } from './files.js';
 import { ancestry, type CgroupFolder, type CgroupState, hierarchies, isOnCgroupfs } from './state.js';
@@ -13,6 +13,13 @@ const USUAL_CONTROLLERS = ['cpu', 'cpuset', 'io', 'memory', 'pids'];
 const THREADED_CONTROLLERS = ['cpu', 'cpuset', 'perf_event', 'pids'];
 /** Someone who removes empty parents (the end of another container) may come between two of our steps. */
 const TRIES = 10;
+
+/**
+ * The sticky bit tells a parent that we have made from one that others keep: it means nothing on a cgroup, and needs no file of its own.
+ * So whoever is the last one below it takes it away, not only who made it.
+ */
+const PARENT_MODE = 0o1755;
+const STICKY = 0o1000;
 
 /** What {@link makeFolders} found out. */
 export interface Made {
@@ -62,6 +69,19 @@ export function unmake(made: readonly string[]): void {
   }
 }
 
+/** Takes away the parents of a folder that is gone, as far as containers' cgroups have made them and nobody is in there. */
+export function unmakeParents(place: CgroupFolder): void {
+  for (const folder of ancestry(place).slice(0, -1).toReversed()) {
+    try {
+      if ((statSync(folder).mode & STICKY) === 0 || !isOnCgroupfs(folder)) return;
+      rmdirSync(folder);
+    } catch {
+      // In use, or gone: those above it are, too, or are somebody else's to take.
+      return;
+    }
+  }
+}
+
 function makeHierarchy(place: CgroupFolder, made: string[]): void {
   for (let tries = 1; ; tries++) {
     try {
@@ -74,7 +94,8 @@ function makeHierarchy(place: CgroupFolder, made: string[]): void {
     try {
       // mkdir(2) for what exists already would cost an error thrown and caught for each parent.
       const missing = ancestry(place).filter((folder) => !existsSync(folder));
-      for (const folder of missing) if (makeFolder(folder)) made.push(folder);
+      for (const folder of missing)
+        if (makeFolder(folder, folder === place.folder ? 0o755 : PARENT_MODE)) made.push(folder);
       return;
     } catch (error) {
       if (errnoOf(error) !== 'ENOENT' || tries === TRIES || !isOnCgroupfs(place.mountPoint)) throw error;
@@ -83,9 +104,9 @@ function makeHierarchy(place: CgroupFolder, made: string[]): void {
 }
 
 /** @returns false when someone else has made it meanwhile */
-function makeFolder(folder: string): boolean {
+function makeFolder(folder: string, mode: number): boolean {
   try {
-    mkdirSync(folder, 0o755);
+    mkdirSync(folder, mode);
     return true;
   } catch (error) {
     if (errnoOf(error) === 'EEXIST') return false;
