@@ -183,12 +183,10 @@ function listed(folder: string): string[] {
   return existsSync(folder) ? readdirSync(folder) : [];
 }
 
-/** Cgroups below a parent; the folder of a pod is its client's, which numbers it by 64 digits alone. */
+/** Cgroups below a parent. */
 function containerCgroups(parent: string): string[] {
-  return readdirSync(parent, { withFileTypes: true })
-    .filter((entry) => entry.isDirectory())
-    .map(({ name }) => join(parent, name))
-    .flatMap((folder) => (/\/[0-9a-f]{64}$/.test(folder) ? containerCgroups(folder) : [folder]));
+  const entries = readdirSync(parent, { withFileTypes: true });
+  return entries.filter((entry) => entry.isDirectory()).map(({ name }) => join(parent, name));
 }
 
 function removeCgroup(folder: string): void {
