@@ -19,6 +19,7 @@ const TRIES = 10;
  * So whoever is the last one below it takes it away, not only who made it.
  */
 const PARENT_MODE = 0o1755;
+const FOLDER_MODE = 0o755;
 const STICKY = 0o1000;
 
 /** What {@link makeFolders} found out. */
@@ -86,7 +87,7 @@ function makeHierarchy(place: CgroupFolder, made: string[]): void {
   for (let tries = 1; ; tries++) {
     try {
       // Nearly always it is the last one alone that is missing.
-      if (makeFolder(place.folder)) made.push(place.folder);
+      if (makeFolder(place.folder, FOLDER_MODE)) made.push(place.folder);
       return;
     } catch (error) {
       if (errnoOf(error) !== 'ENOENT') throw error;
@@ -95,7 +96,7 @@ function makeHierarchy(place: CgroupFolder, made: string[]): void {
       // mkdir(2) for what exists already would cost an error thrown and caught for each parent.
       const missing = ancestry(place).filter((folder) => !existsSync(folder));
       for (const folder of missing)
-        if (makeFolder(folder, folder === place.folder ? 0o755 : PARENT_MODE)) made.push(folder);
+        if (makeFolder(folder, folder === place.folder ? FOLDER_MODE : PARENT_MODE)) made.push(folder);
       return;
     } catch (error) {
       if (errnoOf(error) !== 'ENOENT' || tries === TRIES || !isOnCgroupfs(place.mountPoint)) throw error;
