@@ -124,6 +124,15 @@ export async function withStartStatus(action: () => Promise<void>, debug = false
   }
 }
 
+/** `-e` words: NAME alone takes the caller's value, and is nothing where the caller has none. */
+export function resolveEnvironment(words: readonly string[]): string[] {
+  return words.flatMap((entry) => {
+    if (entry.includes('=')) return [entry];
+    const value = process.env[entry];
+    return value === undefined ? [] : [`${entry}=${value}`];
+  });
+}
+
 /** A file that the user names in an option. @throws UsageError */
 export function readOptionFile(option: string, file: string): string {
   try {

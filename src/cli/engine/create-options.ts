@@ -5,7 +5,7 @@ import { type ContainerOptions, NO_OPTIONS } from '../../container/engine/option
 import { parseEnvFile } from '../../container/engine/options/process.js';
 import { parseSecurityOptions } from '../../container/engine/options/security.js';
 import { UsageError } from '../usage-error.js';
-import { readOptionFile } from './common.js';
+import { readOptionFile, resolveEnvironment } from './common.js';
 import { isTrue } from './filters.js';
 
 /** What commander gives: every option by its long name in camel case. */
@@ -72,11 +72,7 @@ function environment(flags: CreateFlags): string[] {
   const files = (flags.envFile ?? []).flatMap((file) =>
     parseEnvFile(readOptionFile('--env-file', file), file, own),
   );
-  const given = (flags.env ?? []).flatMap((entry) => {
-    if (entry.includes('=')) return [entry];
-    const value = own[entry];
-    return value === undefined ? [] : [`${entry}=${value}`];
-  });
+  const given = resolveEnvironment(flags.env ?? []);
   const host =
     flags.envHost === true
       ? Object.entries(own).flatMap(([name, value]) => (value === undefined ? [] : [`${name}=${value}`]))

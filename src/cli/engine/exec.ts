@@ -1,7 +1,7 @@
 /** `tvmm exec`: another command in a running container. */
 import type { Command } from 'commander';
 import { parseEnvFile } from '../../container/engine/options/process.js';
-import { collect, engine, readOptionFile } from './common.js';
+import { collect, engine, readOptionFile, resolveEnvironment } from './common.js';
 
 const HELP = `
 The command runs with the container's user, environment and limits unless told otherwise; its exit status is ours (126 when it cannot be
@@ -35,7 +35,11 @@ export function register(program: Command): void {
     .option('-i, --interactive', 'join our stdin')
     .option('-t, --tty', 'give it a terminal')
     .option('-d, --detach', 'run it in the background')
-    .option('-e, --env <name=value>', 'set an environment variable', collect)
+    .option(
+      '-e, --env <name=value>',
+      'set an environment variable; NAME alone takes the caller’s value',
+      collect,
+    )
     .option('--env-file <file>', 'read environment variables from a file', collect)
     .option('-u, --user <user[:group]>', 'run as this user')
     .option('-w, --workdir <folder>', 'working directory')
@@ -54,7 +58,7 @@ export function register(program: Command): void {
       process.exitCode = await runExec(flags, (stdio) =>
         execInContainer(context, context.store.resolve(word), {
           command,
-          env: [...files, ...(flags.env ?? [])],
+          env: [...files, ...resolveEnvironment(flags.env ?? [])],
           user: flags.user,
           workdir: flags.workdir,
           tty: flags.tty === true,
