@@ -50,7 +50,7 @@ function below(
     );
   const folder = posix.join(base.folder, path).replace(/\/$/, '');
   if (folder !== base.folder && !folder.startsWith(`${base.folder}/`))
-    throw new ExecError(`--cgroup ${text}: bad sub cgroup path: it leads out of the container's cgroup`);
+    throw new ExecError(`--cgroup ${text}: bad sub cgroup path: ${path} is not a sub cgroup path`);
   if (!existsSync(folder))
     throw new ExecError(`--cgroup ${text}: adding pid to ${folder}: no such file or directory`);
   return { folder, mountPoint: base.mountPoint };
