@@ -99,7 +99,8 @@ export async function checkpointContainer(
         ...configFile(record.annotations),
         ...dumpOptions(folder, record, record.init?.pid ?? 0, options),
       };
-      using session = new CriuSession(options.program);
+      // A worker that is told to go after a pre-dump complains of it.
+      using session = new CriuSession(options.program, [], options.preDump);
       await session.request(options.preDump ? REQUEST.preDump : REQUEST.dump, request, async () => {});
     });
   } catch (error) {

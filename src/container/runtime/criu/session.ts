@@ -4,7 +4,7 @@
  */
 import { closeSync, constants, mkdirSync, openSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
-import type { FileDescriptor } from '../../../sys/fd.js';
+import { FileDescriptor } from '../../../sys/fd.js';
 import { createSocketpair, sendAll } from '../../../sys/socketpair.js';
 import { exitStatus, spawn, waitPid } from '../../../sys/spawn.js';
 import { type ReceivedMessage, receiveMessage } from '../../../sys/unix-socket.js';
@@ -35,19 +35,21 @@ export class CriuSession implements Disposable {
   /**
    * @param program a name to be looked for, or a path
    * @param descriptors what criu gets from 4 on
+   * @param quiet nobody hears what it says besides its log
    * @throws CheckpointError where there is no such program
    */
-  constructor(program: string, descriptors: readonly number[] = []) {
+  constructor(program: string, descriptors: readonly number[] = [], quiet = false) {
     const path = findProgram(program);
     const [ours, theirs] = createSocketpair("criu's socket", 'packets');
     this.#socket = ours;
+    using nowhere = quiet ? FileDescriptor.open('/dev/null') : undefined;
     try {
       this.pid = spawn({
         path,
         argv: [path, 'swrk', String(SOCKET)],
         environment: environment(),
         descriptors: new Map([
-          ...[0, 1, 2].map((fd) => [fd, fd] as const),
+          ...[0, 1, 2].map((fd) => [fd, nowhere?.fd ?? fd] as const),
           [SOCKET, theirs.fd],
           ...descriptors.map((fd, index) => [SOCKET + 1 + index, fd] as const),
         ]),
