@@ -221,6 +221,12 @@ describe('unpackLayer', () => {
     await expect(unpack(claimed)).rejects.toThrow('room for');
   });
 
+  it('refuses a layer that replaces its own folders without an end', { timeout: 120_000 }, async () => {
+    const folders = Array.from({ length: 2100 }, (_, i) => dir(`${i}`));
+    const turns = Array.from({ length: 2100 }, () => [dir('turn'), file('turn')]).flat();
+    await expect(unpack([...folders, ...turns])).rejects.toThrow('replaces its own folders too often');
+  });
+
   it('refuses a bomb of zeros behind the end of the archive', async () => {
     const bomb = gzipSync(Buffer.concat([layerTar([file('a')]), Buffer.alloc(2 ** 20)]));
     const endless = async function* () {

@@ -45,6 +45,9 @@ const ENOSPC = 28;
 /** An entry costs memory here and an inode there; the largest real images stay below a tenth. */
 const MAX_ENTRIES = 5_000_000;
 
+/** Folders that give way make us look through all that are known: a layer that does nothing else would keep us busy for days. */
+const MAX_LOOKS = 4_000_000;
+
 export interface ExtractOptions {
   /**
    * `overlay`: as an overlayfs layer, marks in `trusted.*`; `overlay-user`: the same for overlays mounted with `userxattr`;
@@ -85,6 +88,7 @@ export class LayerExtractor implements TarHandler, Disposable {
   readonly #made = new Set<string>();
   readonly #whiteouts = new Set<string>();
   #fd = -1;
+  #looks = 0;
   #current: TarEntry | undefined;
 
   /** @param folder exists; empty, or for `apply` what the lower layers left @throws SystemError */
@@ -245,6 +249,9 @@ export class LayerExtractor implements TarHandler, Disposable {
     this.#root.remove(folder, base);
     this.#whiteouts.delete(path);
     if (!this.#folders.has(path)) return;
+    this.#looks += this.#folders.size;
+    if (this.#looks > MAX_LOOKS)
+      throw new LayerError('the layer replaces its own folders too often', { code: 'LAYER_TOO_LARGE' });
     for (const known of this.#folders.keys()) {
       if (known === path || known.startsWith(`${path}/`)) this.#folders.delete(known);
     }
