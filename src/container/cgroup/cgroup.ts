@@ -196,6 +196,7 @@ export class Cgroup {
     const folders = this.#folders.map(({ folder }) => folder);
     if (!folders.every(removeEmpty)) return false;
     unmake(this.state.made.filter((one) => !folders.includes(one)));
+    for (const place of this.#folders) unmakeParents(place);
     return true;
   }
 

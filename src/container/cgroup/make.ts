@@ -3,6 +3,7 @@
  * parents hand controllers down. What was made is remembered folder by folder, so that a failure takes back exactly that.
  */
 import { existsSync, mkdirSync, rmdirSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { CgroupCreateError, cgroupHint, errnoOf } from './errors.js';
 import { FolderFiles, readOptional } from './files.js';
 import { ancestry, type CgroupFolder, type CgroupState, hierarchies, isOnCgroupfs } from './state.js';
@@ -72,12 +73,16 @@ export function unmake(made: readonly string[]): void {
 
 /** Takes away the parents of a folder that is gone, as far as containers' cgroups have made them and nobody is in there. */
 export function unmakeParents(place: CgroupFolder): void {
+  if (dirname(place.folder) === place.mountPoint) return;
   for (const folder of ancestry(place).slice(0, -1).toReversed()) {
     try {
-      if ((statSync(folder).mode & STICKY) === 0 || !isOnCgroupfs(folder)) return;
+      const status = statSync(folder, { throwIfNoEntry: false });
+      // Gone already; those above it may be left.
+      if (status === undefined) continue;
+      if ((status.mode & STICKY) === 0 || !isOnCgroupfs(folder)) return;
       rmdirSync(folder);
     } catch {
-      // In use, or gone: those above it are, too, or are somebody else's to take.
+      // In use: those above it are, too.
       return;
     }
   }
