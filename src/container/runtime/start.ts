@@ -102,9 +102,8 @@ async function release(folder: ContainerFolder, init: ProcessName, kill: () => P
 /** Reads the answer, or what the process writes instead of it until its end: nothing when it was killed. */
 async function hear(fd: number, init: ProcessName): Promise<string> {
   let text = '';
+  let gone = false;
   for (let pause = 0; ; pause = Math.min(pause * 2 + 0.5, LONGEST_PAUSE_MS)) {
-    // Asked before the look: what it wrote before its end is there then.
-    const alive = isAlive(init);
     const bytes = tryRead(fd);
     if (bytes !== undefined && bytes.length > 0) {
       text += bytes.toString('utf8');
@@ -113,8 +112,10 @@ async function hear(fd: number, init: ProcessName): Promise<string> {
       continue;
     }
     // Nobody has the other end open, any more or not yet.
-    if ((bytes !== undefined && text !== '') || !alive) return text;
-    await delay(pause);
+    if ((bytes !== undefined && text !== '') || gone) return text;
+    // What it wrote just before its end is read once more.
+    gone = !isAlive(init);
+    if (!gone) await delay(pause);
   }
 }
 
