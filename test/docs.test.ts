@@ -37,8 +37,7 @@ test('every source file and every test that docs/oci.md names is there', () => {
     .filter(({ name, kind }) =>
       kind === 'test'
         ? !tests.has(`${name}.test.ts`)
-        : !existsSync(join(root, 'src/container', `${name}.${kind}`)) &&
-          !existsSync(join(root, `${name}.${kind}`)),
+        : ['src/container', 'src', ''].every((folder) => !existsSync(join(root, folder, `${name}.${kind}`))),
     );
   expect(missing.filter(({ name }) => !tests.has(`${name}.ts`))).toEqual([]);
 });
