@@ -44,7 +44,8 @@ enum {
   FRAME_STDIN_END = 2,  /* no more stdin */
   FRAME_RESIZE = 3,     /* rows, columns: 2 bytes each */
   FRAME_PID = 4,        /* init's pid: 4 bytes */
-  FRAME_SUBSCRIBE = 5,  /* 1 byte: bit 0 stdout, bit 1 stderr, bit 2: stdin ends with this client */
+  FRAME_SUBSCRIBE = 5,  /* 1 byte: bit 0 stdout, bit 1 stderr, bit 2: stdin ends with this client, bit 3: it cleans up after the end */
+  FRAME_DONE = 6,       /* it has cleaned up: nothing is left for the exit command */
   FRAME_STDOUT = 11,
   FRAME_STDERR = 12,
   FRAME_END = 13,       /* wait status, 4 bytes; -1 when it is not known */
@@ -59,6 +60,7 @@ enum {
   HIGH_WATER = 256 * 1024,
   MAX_EXIT_WORDS = 32,
   LAST_WORDS_MS = 5000,
+  CLEAN_UP_MS = 60000,
 };
 
 struct buffer {
@@ -263,7 +265,7 @@ static void handle(struct client *c, int type, const unsigned char *payload, siz
     if (init_pid == 0) memcpy(&init_pid, payload, 4);
     say_ok(c);
   } else if (type == FRAME_SUBSCRIBE && length == 1) {
-    c->streams = payload[0] & 7;
+    c->streams = payload[0] & 15;
     say_ok(c);
   }
 }
@@ -401,7 +403,34 @@ static long long now_ms(void) {
   return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
 }
 
+/*
+ * Whether a client that said so has cleaned up: then there is no need to start the exit command, which costs more than all else that the end of
+ * a short container does. One that is killed meanwhile closes its connection, one that hangs is not waited for.
+ */
+static int cleaned_up(struct client *c) {
+  long long end = now_ms() + CLEAN_UP_MS;
+  for (;;) {
+    while (c->in.used >= 5) {
+      unsigned char *p = (unsigned char *)c->in.bytes;
+      uint32_t length = p[1] | p[2] << 8 | p[3] << 16 | (uint32_t)p[4] << 24;
+      if (p[0] == FRAME_DONE) return 1;
+      if (length > MAX_FRAME) return 0;
+      if (c->in.used < 5 + (size_t)length) break;
+      consume(&c->in, 5 + length);
+    }
+    struct pollfd p = {c->fd, POLLIN, 0};
+    long long left = end - now_ms();
+    if (left <= 0 || poll(&p, 1, left) <= 0) return 0;
+    char bytes[4096];
+    ssize_t n = recv(c->fd, bytes, sizeof bytes, MSG_DONTWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) continue;
+    if (n <= 0) return 0;
+    append(&c->in, bytes, n);
+  }
+}
+
 static void finish(void) {
+  struct client *keeper = NULL;
   for (int stream = 0; stream < 2; stream++) {
     int *fd = want_tty ? &master : &output[stream];
     if (want_tty && stream == 1) break;
@@ -423,11 +452,13 @@ static void finish(void) {
       struct pollfd p = {c->fd, POLLOUT, 0};
       poll(&p, 1, 100);
     }
-    if (c->fd >= 0) drop(c);
+    if (c->fd >= 0 && keeper == NULL && (c->streams & 8) != 0) keeper = c;
+    else if (c->fd >= 0) drop(c);
   }
   close(listener);
   unlink("minder.sock");
   unlink("console.sock");
+  if (keeper != NULL && cleaned_up(keeper)) _exit(0);
   if (exit_count == 0) _exit(0);
   sigset_t none;
   sigemptyset(&none);

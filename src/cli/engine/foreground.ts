@@ -4,6 +4,7 @@ import type { EngineContext } from '../../container/engine/context.js';
 import { ContainerNotFoundError } from '../../container/engine/errors.js';
 import { MinderClient } from '../../container/engine/minder.js';
 import type { ContainerRecord } from '../../container/engine/record.js';
+import { parseRestartPolicy } from '../../container/engine/restart.js';
 import { startContainer } from '../../container/engine/start.js';
 import { killContainer, removeContainer } from '../../container/engine/stop.js';
 import { current, waitForEnd } from '../../container/engine/wait.js';
@@ -57,6 +58,8 @@ export async function startAttached(
 ): Promise<number> {
   const { id, options } = record;
   checkTerminal({ interactive, tty: options.tty });
+  // What is to be started again has the minder's program do that.
+  const cleansUp = parseRestartPolicy(options.restart).kind === 'no';
   let client: MinderClient | undefined;
   try {
     await context.store.locked(id, (found) =>
@@ -65,7 +68,7 @@ export async function startAttached(
           // A connection of its own: the engine's ends with the start.
           client = await MinderClient.connect(context.store.folder(id));
           // Who started it with its input is the only one who feeds it: cat | head must not leave a container behind.
-          await follow(client, streams({ interactive }), interactive);
+          await follow(client, streams({ interactive }), { ownsStdin: interactive, cleansUp });
         },
       }),
     );
@@ -107,6 +110,7 @@ async function stay(
     if (end.kind === 'detached') return 0;
     const exitCode = end.kind === 'ended' ? end.exitCode : await waitForEnd(context, id);
     await cleanUp(context, record);
+    await client.done();
     return exitCode ?? 255;
   } finally {
     for (const signal of proxied) process.off(signal, pass);
@@ -114,7 +118,7 @@ async function stay(
   }
 }
 
-/** The minder's exit command does the same; whoever comes first. When we return, it is done. */
+/** The minder’s exit command would do the same, and does when we are killed. When we return, it is done. */
 async function cleanUp(context: EngineContext, record: ContainerRecord): Promise<void> {
   try {
     const settled = await current(context, record.id);

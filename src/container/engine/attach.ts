@@ -4,7 +4,7 @@
  */
 import type { Readable, Writable } from 'node:stream';
 import { rawTerminal } from '../../sys/raw-terminal.js';
-import type { MinderClient } from './minder.js';
+import type { MinderClient, Subscription } from './minder.js';
 
 export interface AttachStreams {
   /** Undefined: no input. */
@@ -50,9 +50,9 @@ export class DetachKeys {
 export async function follow(
   client: MinderClient,
   { stdout, stderr }: AttachStreams,
-  ownsStdin = false,
+  role: Pick<Subscription, 'ownsStdin' | 'cleansUp'> = {},
 ): Promise<void> {
-  const wanted = { stdout: stdout !== undefined, stderr: stderr !== undefined, ownsStdin };
+  const wanted = { stdout: stdout !== undefined, stderr: stderr !== undefined, ...role };
   await client.subscribe(wanted, (stream, bytes) => {
     const to = stream === 'stdout' ? stdout : stderr;
     if (to === undefined || to.write(bytes)) return;

@@ -11,8 +11,12 @@ export const FRAME = {
   resize: 3,
   /** Init's pid: 4 bytes. */
   pid: 4,
-  /** 1 byte: bit 0 stdout, bit 1 stderr, bit 2: stdin ends with this client. The end is told to every client. */
+  /**
+   * 1 byte: bit 0 stdout, bit 1 stderr, bit 2: stdin ends with this client, bit 3: it cleans up after the end. The end is told to every client.
+   */
   subscribe: 5,
+  /** A client that cleans up has: the minder leaves without its exit command. */
+  done: 6,
   stdout: 11,
   stderr: 12,
   /** Wait status as waitpid(2) gives it: 4 bytes; -1 when it is not known. */

@@ -93,6 +93,8 @@ export interface Subscription {
   readonly stderr: boolean;
   /** The container's stdin ends when this client goes, however it goes. */
   readonly ownsStdin?: boolean;
+  /** This client does what the exit command would do, and says so with {@link MinderClient.done}. */
+  readonly cleansUp?: boolean;
 }
 
 /** A connection to a container's minder. */
@@ -174,12 +176,15 @@ export class MinderClient implements Disposable {
 
   /** From now on output is given to `onOutput`. */
   async subscribe(
-    { stdout, stderr, ownsStdin = false }: Subscription,
+    { stdout, stderr, ownsStdin = false, cleansUp = false }: Subscription,
     onOutput: (stream: 'stdout' | 'stderr', bytes: Buffer) => void,
   ): Promise<void> {
     this.#onOutput = onOutput;
     await this.#ask(
-      encodeFrame(FRAME.subscribe, Uint8Array.of((stdout ? 1 : 0) | (stderr ? 2 : 0) | (ownsStdin ? 4 : 0))),
+      encodeFrame(
+        FRAME.subscribe,
+        Uint8Array.of((stdout ? 1 : 0) | (stderr ? 2 : 0) | (ownsStdin ? 4 : 0) | (cleansUp ? 8 : 0)),
+      ),
     );
   }
 
@@ -201,6 +206,15 @@ export class MinderClient implements Disposable {
 
   resize(rows: number, columns: number): void {
     this.#socket.write(encodeResize(rows, columns));
+  }
+
+  /** After the end: everything is cleaned up. A minder that is gone does not mind. */
+  async done(): Promise<void> {
+    if (this.#socket.destroyed) return;
+    await new Promise<void>((resolve) => {
+      this.#socket.once('close', resolve);
+      this.#socket.write(encodeFrame(FRAME.done), () => resolve());
+    });
   }
 
   /** Stops reading: the container is held back once the pipes are full. */
