@@ -2,6 +2,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { EngineContext } from './context.js';
 import { MinderClient } from './minder.js';
+import { isAlive } from './process.js';
 import type { ContainerRecord } from './record.js';
 import { isSettled, settle } from './settle.js';
 
@@ -10,13 +11,26 @@ const POLL_MS = 100;
 /** The record as it is now: settled by us when nobody else does. Undefined when the container is gone. */
 export async function current(context: EngineContext, id: string): Promise<ContainerRecord | undefined> {
   const record = context.store.read(id);
-  if (record === undefined || isSettled(record)) return record;
-  return context.store
+  if (record === undefined) return undefined;
+  if (isSettled(record)) return withoutRemains(context, record);
+  const settled = await context.store
     .locked(id, (found) => settle(context, found))
     .catch((error: unknown) => {
       if (context.store.read(id) === undefined) return undefined;
       throw error;
     });
+  return settled === undefined ? undefined : withoutRemains(context, settled);
+}
+
+/** A container that was to go with its end, and whoever was to see to that is gone first: so it goes now. */
+async function withoutRemains(
+  context: EngineContext,
+  record: ContainerRecord,
+): Promise<ContainerRecord | undefined> {
+  if (record.state !== 'stopped' || !record.options.remove || isAlive(record.minder)) return record;
+  const { removeContainer } = await import('./stop.js');
+  await removeContainer(context, record.id).catch(() => {});
+  return context.store.read(record.id);
 }
 
 /** Waits until a container does not run. @returns its exit status; undefined when it was removed and nobody saw it */

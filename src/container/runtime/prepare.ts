@@ -190,8 +190,7 @@ export class PreparedCreate {
       case TAG.pid: {
         this.environment.log.debug(`child process in init(): pid ${value}`);
         // A program that had nothing to do may have ended by now: then no process has this start time.
-        const { pid, startTime } = processInfo(value) ?? { pid: value, startTime: '0' };
-        this.#init = { pid, startTime, boot: bootId() };
+        this.#init = nameOf(value);
         this.folder.writeRecord(this.record);
         return undefined;
       }
@@ -224,6 +223,8 @@ export class PreparedCreate {
     if (!this.ready || this.#init === undefined)
       throw new CreateError('the container ended while it was being created');
     if (this.options.pidFile !== undefined) writePidFile(this.options.pidFile, this.#init.pid);
+    // Where procfs hides what one may not look into (hidepid=2), an ordinary user sees the container once its program runs.
+    if (this.#init.startTime === UNSEEN) this.#init = nameOf(this.#init.pid);
     const record: ContainerRecord = { ...this.record, phase: 'created' };
     this.folder.writeRecord(record);
     this.lock[Symbol.dispose]();
@@ -249,4 +250,11 @@ export class PreparedCreate {
       this.lock[Symbol.dispose]();
     }
   }
+}
+
+/** No process has this start time. */
+const UNSEEN = '0';
+
+function nameOf(pid: number): ProcessName {
+  return { pid, startTime: processInfo(pid)?.startTime ?? UNSEEN, boot: bootId() };
 }
