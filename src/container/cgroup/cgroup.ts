@@ -140,6 +140,11 @@ export class Cgroup {
     await killAll(this.#main, this.unified, freezer);
   }
 
+  /** As {@link kill}, in each hierarchy: a process that was killed or failed half-way may have entered one alone. @throws CgroupProcessError */
+  async killEverywhere(): Promise<void> {
+    for (const { folder } of this.#folders) await killAll(folder, undefined, undefined);
+  }
+
   /** Counters of all controllers. @throws CgroupStatsError when it is gone */
   stats(): CgroupStats {
     return readStats(this.state);

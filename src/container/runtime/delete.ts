@@ -40,7 +40,12 @@ export async function destroy(folder: ContainerFolder, record: ContainerRecord):
   const own = ownPart(record);
   if (own !== undefined) {
     await own.kill();
-    await own.remove();
+    try {
+      await own.remove();
+    } catch {
+      await own.killEverywhere();
+      await own.remove();
+    }
   }
   if (record.resctrl !== undefined) {
     const { removeResctrl } = await import('./resctrl.js');
