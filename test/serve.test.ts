@@ -117,6 +117,34 @@ test('the first process is the client’s own child, with its stdio and working 
   expect(t.left()).toEqual([]);
 });
 
+test('exec, ps, events and update are served, and a terminal in the foreground is not', async (context) => {
+  needs(context, 'root');
+  const bundle = await t.bundle('exec sleep 1000 >/dev/null 2>&1');
+  expect((await client(['run', '-d', '-b', bundle, 'one'])).status).toBe(0);
+  // Whoever keeps our pipes open keeps us waiting.
+  const quiet = 'exec sleep 1000 >/dev/null 2>&1';
+  const exec = (...args: string[]) => client(['exec', ...args]);
+  expect(await exec('one', 'sh', '-c', 'echo out; echo err >&2; exit 7')).toMatchObject({
+    status: 7,
+    stdout: 'out\n',
+    stderr: 'err\n',
+  });
+  expect(await exec('one', 'sh', '-c', 'kill -9 $$')).toMatchObject({ status: 137 });
+  expect((await exec('one', '/no/such/program')).status).toBe(255);
+  expect((await exec('none', 'true')).status).toBe(255);
+  const pidFile = join(t.folder, 'pid');
+  expect((await exec('-d', '--pid-file', pidFile, 'one', 'sh', '-c', quiet)).status).toBe(0);
+  const ps = await client(['ps', '-f', 'json', 'one']);
+  expect(JSON.parse(ps.stdout)).toContain(Number(readFileSync(pidFile, 'utf8')));
+  expect((await client(['events', '--stats', 'one'])).stdout).toContain('"type":"stats"');
+  expect((await client(['update', '--pids-limit', '50', 'one'])).status).toBe(0);
+  expect(cold).toBe(0);
+  await exec('-t', 'one', 'true');
+  expect(cold).toBe(1);
+  expect((await client(['delete', '-f', 'one'])).status).toBe(0);
+  expect(t.left()).toEqual([]);
+});
+
 test('descriptors are preserved, and a missing one is refused', async (context) => {
   needs(context, 'root');
   const bundle = await t.bundle('cat <&3; ls /proc/self/fd | grep -c .');

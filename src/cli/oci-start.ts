@@ -15,8 +15,8 @@ export async function startOci(folder: string, args: readonly string[]): Promise
   endProcess(status);
 }
 
-/** The command, if it is one of those that are on the way of a container. */
-function variantOf(args: readonly string[]): string | undefined {
+/** The command, if it is one of those that are on the way of a container; the others share one. */
+function variantOf(args: readonly string[]): string {
   const common = ['create', 'start', 'state', 'kill', 'delete', 'run', 'exec'];
-  return common.find((name) => args.includes(name));
+  return common.find((name) => args.includes(name)) ?? 'other';
 }

@@ -37,6 +37,12 @@ describe('the plan', () => {
     await expectGolden('podman-like', compileCreate(spec, context));
   });
 
+  it('of a container whose cgroup and network namespace are made meanwhile', async () => {
+    const spec = minimal({ mounts: [{ destination: '/proc', type: 'proc', source: 'proc' }] });
+    const later = { cgroupLater: true, networkMade: true };
+    await expectGolden('made-meanwhile', compileCreate(spec, createContext({ cgroup: cgroupV1, ...later })));
+  });
+
   it('of a container with a terminal', async () => {
     await expectGolden('terminal', compileCreate(minimal({}, {}, terminal), createContext({ console })));
   });
