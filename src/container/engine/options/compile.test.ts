@@ -62,6 +62,23 @@ describe('a container without options', () => {
     );
   });
 
+  it('may ping and listen at low ports as any user, in a network of its own alone', () => {
+    const allowed = (options: Partial<ContainerOptions>, more?: Partial<SpecFacts>) =>
+      compile(options, more).linux?.sysctl;
+    expect(allowed({})).toEqual({
+      'net.ipv4.ping_group_range': '0 2147483647',
+      'net.ipv4.ip_unprivileged_port_start': '0',
+    });
+    expect(allowed({ userns: 'private' }, { firstId: 100_000 })).toMatchObject({
+      'net.ipv4.ping_group_range': '0 0',
+    });
+    expect(allowed({ sysctl: ['net.ipv4.ip_unprivileged_port_start=1024'] })).toMatchObject({
+      'net.ipv4.ip_unprivileged_port_start': '1024',
+    });
+    expect(allowed({ network: ['host'] })).toBeUndefined();
+    expect(allowed({ network: ['container:other'] })).toBeUndefined();
+  });
+
   it('sees the host’s cgroups and sysfs read-only', () => {
     for (const destination of ['/sys', '/sys/fs/cgroup'])
       expect(spec.mounts?.find((mount) => mount.destination === destination)?.options).toContain('ro');

@@ -158,6 +158,22 @@ function sysctls(values: readonly string[]): Record<string, string> {
   );
 }
 
+/**
+ * What everybody may do in a network namespace made for the container, as in docker's: ping(8) without CAP_NET_RAW, and ports below 1024.
+ * In a user namespace only groups that it has can be named.
+ */
+function openNetwork(
+  namespace: NetworkNamespace,
+  options: ContainerOptions,
+  mapped: boolean,
+): Record<string, string> {
+  if (namespace === undefined || namespace.path !== undefined || options.pod !== undefined) return {};
+  return {
+    'net.ipv4.ping_group_range': mapped ? '0 0' : '0 2147483647',
+    'net.ipv4.ip_unprivileged_port_start': '0',
+  };
+}
+
 function annotations(values: readonly string[]): Record<string, string> {
   return Object.fromEntries(
     values.map((value) => {
@@ -239,7 +255,10 @@ export function compileSpec(options: ContainerOptions, facts: SpecFacts): OciSpe
   const mappings =
     isPrivateUserns(options.userns) && facts.firstId !== undefined ? idMappings(facts.firstId) : undefined;
   const rlimits = parseUlimits(options.ulimit);
-  const sysctl = sysctls(options.sysctl);
+  const sysctl = {
+    ...openNetwork(namespace, options, facts.rootless !== undefined || mappings !== undefined),
+    ...sysctls(options.sysctl),
+  };
   const shares = own.some(({ options: words = [] }) => words.some((word) => /^r?(shared|slave)$/.test(word)));
   const seccomp =
     security.seccomp === 'unconfined'
