@@ -69,6 +69,31 @@ describe('a container in the foreground whose command is killed', () => {
   });
 });
 
+describe('a start that was killed when the program ran already', () => {
+  /** As the killed command leaves the record. */
+  async function killedStart(name: string, ...command: string[]): Promise<string> {
+    await run(['-d', '--name', name], ...command);
+    const { id } = await inspect(name);
+    const file = join(base, 'root/containers', id, 'container.json');
+    const { started: _, ...record } = JSON.parse(readFileSync(file, 'utf8'));
+    writeFileSync(file, JSON.stringify({ ...record, state: 'created', starting: true }));
+    return file;
+  }
+
+  it('is completed by whoever looks next: nothing is stopped', async () => {
+    await killedStart('runs', 'sleep', '1000');
+    const before = (await inspect('runs')).init?.pid;
+    expect(await inspect('runs')).toMatchObject({ state: 'running', init: { pid: before } });
+    expect((await tvmm(['exec', 'runs', 'true'])).status).toBe(0);
+  });
+
+  it('has the status that the program has ended with', async () => {
+    await killedStart('ends', 'sh', '-c', 'sleep 1; exit 5');
+    await until('it has ended', async () => (await inspect('ends')).state === 'stopped');
+    expect(await inspect('ends')).toMatchObject({ exitCode: 5 });
+  });
+});
+
 const OTHER_BOOT = '01234567-89ab-cdef-0123-456789abcdef';
 
 /**

@@ -2,6 +2,7 @@
 import type { OciResources } from '../cgroup/resources.js';
 import type { CgroupStats } from '../cgroup/stats.js';
 import type { Networks } from '../network/networks.js';
+import type { ContainerStatus } from '../spec/state.js';
 import type { OciProcess, OciSpec } from '../spec/types.js';
 import type { ContainerUser } from './options/compile.js';
 import type { ImageDefaults } from './options/process.js';
@@ -17,6 +18,8 @@ export interface EngineRuntime {
     options: { consoleSocket?: string; under: readonly string[] },
   ): Promise<number>;
   start(id: string): Promise<void>;
+  /** @throws ContainerNotFoundError */
+  status(id: string): ContainerStatus;
   kill(id: string, signal: number): Promise<void>;
   /** Removes whatever is there of it, processes too; harmless when there is nothing. */
   remove(id: string): Promise<void>;

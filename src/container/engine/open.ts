@@ -33,6 +33,7 @@ function engineRuntime(runtime: Runtime): EngineRuntime {
       return record.init?.pid ?? 0;
     },
     start: (id) => runtime.start(id),
+    status: (id) => runtime.status(id),
     async kill(id, signal) {
       await runtime.kill(id, signal, { all: false });
     },

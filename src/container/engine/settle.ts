@@ -27,15 +27,41 @@ export function isSettled(record: ContainerRecord): boolean {
 }
 
 /** @returns the record as it is now, written if it changed */
-export async function settle(context: EngineContext, record: ContainerRecord): Promise<ContainerRecord> {
-  if (record.starting) return abandonStart(context, record);
+export async function settle(context: EngineContext, found: ContainerRecord): Promise<ContainerRecord> {
+  if (found.starting && !hasRun(context, found)) return abandonStart(context, found);
+  const record = found.starting ? completeStart(context, found) : found;
   if (record.state !== 'running' && record.state !== 'paused') return record;
   if (!isAlive(record.init)) return finalize(context, record);
   if (!isAlive(record.minder)) return adoptOrphan(context, record);
   return record;
 }
 
-/** The start was killed: whatever it had made goes. */
+/** Whether the program of a start that was killed runs, or ran: what waits to be released is killed by abandonStart alone. */
+function hasRun(context: EngineContext, { id, init }: ContainerRecord): boolean {
+  if (init === undefined) return false;
+  if (!isAlive(init)) return true;
+  try {
+    return !['creating', 'created'].includes(context.runtime.status(id));
+  } catch {
+    return false;
+  }
+}
+
+/** The start was killed when all was done but to say so. */
+function completeStart(context: EngineContext, record: ContainerRecord): ContainerRecord {
+  const running: ContainerRecord = {
+    ...record,
+    starting: false,
+    state: 'running',
+    started: new Date().toISOString(),
+    oomKilled: false,
+  };
+  context.store.write(running);
+  note(context.paths, 'start', running);
+  return running;
+}
+
+/** The start was killed before: whatever it had made goes. */
 async function abandonStart(context: EngineContext, record: ContainerRecord): Promise<ContainerRecord> {
   await takeDown(context, record);
   const settled: ContainerRecord = {

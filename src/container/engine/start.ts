@@ -116,15 +116,16 @@ async function launch(
   const network = await connect(context, record, pid, mode, ports);
   fillEtcFiles(context, record, mode, network);
   await onCreated?.(minder);
+  const ready = { ...made, interfaces: network.interfaces, ports: network.ports };
+  // Who finds this start killed below can complete it.
+  if (ready.interfaces.length > 0 || ready.ports.length > 0) context.store.write(ready);
   await context.runtime.start(id);
   const running: ContainerRecord = {
-    ...made,
+    ...ready,
     starting: false,
     state: 'running',
     started: new Date().toISOString(),
     oomKilled: false,
-    interfaces: network.interfaces,
-    ports: network.ports,
   };
   context.store.write(running);
   note(context.paths, 'start', running);
