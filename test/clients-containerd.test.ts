@@ -4,9 +4,8 @@
  */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { IMAGE, output, run } from './support/clients.js';
+import { IMAGE, output, run, SHOW_TERMINAL, until } from './support/clients.js';
 import { Containerd } from './support/containerd.js';
 import { Cri, EXITED, RUNNING } from './support/cri.js';
 import { needs } from './support/needs.js';
@@ -15,18 +14,6 @@ import { needs } from './support/needs.js';
 function lines(text: string): string[] {
   return text.split(/\r+\n/).filter((line) => line !== '');
 }
-
-async function until(what: string, condition: () => Promise<boolean>): Promise<void> {
-  for (let tries = 0; tries < 100; tries++) {
-    if (await condition()) return;
-    await delay(100);
-  }
-  throw new Error(`it did not happen: ${what}`);
-}
-
-/** Waits for the size that clients send after the start. */
-const SHOW_TERMINAL =
-  'until busybox stty size 2>&1 | grep -q "33 99"; do sleep 0.05; done; busybox tty; busybox stty size';
 
 describe.each(['cold', 'resident'] as const)('containerd over the %s runtime', (kind) => {
   let containerd: Containerd;

@@ -71,19 +71,18 @@ describe('a container in the foreground whose command is killed', () => {
 
 describe('a start that was killed when the program ran already', () => {
   /** As the killed command leaves the record. */
-  async function killedStart(name: string, ...command: string[]): Promise<string> {
+  async function killedStart(name: string, ...command: string[]): Promise<{ pid: number | undefined }> {
     await run(['-d', '--name', name], ...command);
-    const { id } = await inspect(name);
+    const { id, init } = await inspect(name);
     const file = join(base, 'root/containers', id, 'container.json');
     const { started: _, ...record } = JSON.parse(readFileSync(file, 'utf8'));
     writeFileSync(file, JSON.stringify({ ...record, state: 'created', starting: true }));
-    return file;
+    return { pid: init?.pid };
   }
 
   it('is completed by whoever looks next: nothing is stopped', async () => {
-    await killedStart('runs', 'sleep', '1000');
-    const before = (await inspect('runs')).init?.pid;
-    expect(await inspect('runs')).toMatchObject({ state: 'running', init: { pid: before } });
+    const { pid } = await killedStart('runs', 'sleep', '1000');
+    expect(await inspect('runs')).toMatchObject({ state: 'running', init: { pid } });
     expect((await tvmm(['exec', 'runs', 'true'])).status).toBe(0);
   });
 

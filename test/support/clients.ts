@@ -195,3 +195,16 @@ function removeCgroup(folder: string): void {
   if (statfsSync(folder).type === TMPFS_MAGIC) rmSync(folder, { recursive: true });
   else rmdirSync(folder);
 }
+
+/** Waits for the size that clients send after the start. */
+export const SHOW_TERMINAL =
+  'until busybox stty size 2>&1 | grep -q "33 99"; do sleep 0.05; done; busybox tty; busybox stty size';
+
+/** Looks every 100 ms, for 10 s. */
+export async function until(what: string, condition: () => Promise<boolean>): Promise<void> {
+  for (let tries = 0; tries < 100; tries++) {
+    if (await condition()) return;
+    await delay(100);
+  }
+  throw new Error(`it did not happen: ${what}`);
+}

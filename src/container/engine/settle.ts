@@ -29,7 +29,7 @@ export function isSettled(record: ContainerRecord): boolean {
 /** @returns the record as it is now, written if it changed */
 export async function settle(context: EngineContext, found: ContainerRecord): Promise<ContainerRecord> {
   if (found.starting && !hasRun(context, found)) return abandonStart(context, found);
-  const record = found.starting ? completeStart(context, found) : found;
+  const record = found.starting ? await completeStart(context, found) : found;
   if (record.state !== 'running' && record.state !== 'paused') return record;
   if (!isAlive(record.init)) return finalize(context, record);
   if (!isAlive(record.minder)) return adoptOrphan(context, record);
@@ -47,8 +47,11 @@ function hasRun(context: EngineContext, { id, init }: ContainerRecord): boolean 
   }
 }
 
-/** The start was killed when all was done but to say so. */
-function completeStart(context: EngineContext, record: ContainerRecord): ContainerRecord {
+/** The program runs: says so. By the start itself, or for one that was killed before it could. */
+export async function completeStart(
+  context: EngineContext,
+  record: ContainerRecord,
+): Promise<ContainerRecord> {
   const running: ContainerRecord = {
     ...record,
     starting: false,
@@ -58,6 +61,7 @@ function completeStart(context: EngineContext, record: ContainerRecord): Contain
   };
   context.store.write(running);
   note(context.paths, 'start', running);
+  await refreshPeers(context, running.interfaces);
   return running;
 }
 

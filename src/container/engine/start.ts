@@ -13,7 +13,6 @@ import type { EngineContext } from './context.js';
 import { defaultUser } from './default-user.js';
 import { ContainerStateError, StartError } from './errors.js';
 import { fillEtcFiles, makeEtcFiles } from './etc-files.js';
-import { note } from './events.js';
 import { specFacts } from './facts.js';
 import { writeReplaceable } from './files.js';
 import { makeInitFile } from './init-file.js';
@@ -22,11 +21,10 @@ import { minderOptions } from './log-options.js';
 import { CONSOLE_SOCKET, MinderClient, minderCommand } from './minder.js';
 import { compileSpec, networkOf } from './options/compile.js';
 import { containerWorkdir, NO_IMAGE } from './options/process.js';
-import { refreshPeers } from './peers.js';
 import { identify } from './process.js';
 import type { ContainerRecord } from './record.js';
 import { rootlessFacts } from './rootless.js';
-import { settle, takeDown, withoutRun } from './settle.js';
+import { completeStart, settle, takeDown, withoutRun } from './settle.js';
 import { specText } from './spec-text.js';
 import { prepareVolumes } from './volumes/copy-up.js';
 import { makeWorkdir } from './workdir.js';
@@ -120,17 +118,7 @@ async function launch(
   // Who finds this start killed below can complete it.
   if (ready.interfaces.length > 0 || ready.ports.length > 0) context.store.write(ready);
   await context.runtime.start(id);
-  const running: ContainerRecord = {
-    ...ready,
-    starting: false,
-    state: 'running',
-    started: new Date().toISOString(),
-    oomKilled: false,
-  };
-  context.store.write(running);
-  note(context.paths, 'start', running);
-  await refreshPeers(context, running.interfaces);
-  return running;
+  return completeStart(context, ready);
 }
 
 /** The network of a container that has one of its own. */
