@@ -10,6 +10,9 @@
  *     --stdin             keep a pipe to the container's stdin
  *     --log SIZE FILES    write DIR/log, rotate at SIZE bytes (0: never), keep FILES files
  *     --exit WORD         a word of the exit command (repeated)
+ *     --check MS START-MS PERIOD-MS LIMIT-MS
+ *                         while the container runs, run the exit command with the word "health" behind it, MS after the last time; START-MS
+ *                         until PERIOD-MS have gone by or it has ended with 0. It is killed, with its session, after LIMIT-MS and with the container
  *
  * Three processes: the one that was started waits for the launcher and ends with its status, so that it can stand in for the launcher; the
  * minder proper, in a session of its own; the launcher. Output goes through named FIFOs that the container's side holds for reading and
@@ -89,10 +92,17 @@ static int want_tty, want_stdin, want_log, log_fd = -1, log_files = 1;
 static long long log_limit, log_size;
 static pid_t init_pid;
 static int init_ended, init_status = -1;
+/* What the minder does not react to and what it starts must. */
+static const int forgotten[] = {SIGPIPE, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 /* Where the process that stands in for the launcher waits for its status. */
 static int report_fd = -1;
 static char *exit_words[MAX_EXIT_WORDS + 1];
 static int exit_count;
+/* Health checks, in milliseconds: the options, when the container was made, the next one is due and the one that runs began. */
+static long long check_interval, check_start_interval, check_start_period, check_limit;
+static long long check_born, check_due, check_began;
+static pid_t check_pid;
+static int check_good;
 
 static void die(const char *what) {
   dprintf(2, "minder: %s: %s\n", what, strerror(errno));
@@ -204,6 +214,59 @@ static void log_output(int stream, const char *bytes, size_t length) {
   }
 }
 
+static long long now_ms(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
+}
+
+/* ---- health checks ---- */
+
+static void plan_check(void) {
+  int starting = !check_good && now_ms() - check_born < check_start_period && check_start_interval < check_interval;
+  check_due = now_ms() + (starting ? check_start_interval : check_interval);
+}
+
+static void start_check(void) {
+  char *words[MAX_EXIT_WORDS + 2];
+  memcpy(words, exit_words, sizeof exit_words[0] * exit_count);
+  words[exit_count] = "health";
+  words[exit_count + 1] = NULL;
+  check_began = now_ms();
+  check_pid = fork();
+  if (check_pid < 0) {
+    check_pid = 0;
+    plan_check();
+  }
+  if (check_pid != 0) return;
+  setsid();
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, NULL);
+  for (int i = 0; i < (int)(sizeof forgotten / sizeof forgotten[0]); i++) signal(forgotten[i], SIG_DFL);
+  execv(words[0], words);
+  die(words[0]);
+}
+
+/* Starts what is due and kills what takes too long. @returns how long poll(2) may wait, -1 for ever */
+static int check_health(void) {
+  if (check_interval <= 0 || init_pid == 0 || exit_count == 0) return -1;
+  long long now = now_ms();
+  if (check_pid == 0 && now >= check_due) start_check();
+  if (check_pid != 0 && now - check_began >= check_limit) {
+    kill(-check_pid, SIGKILL);
+    check_began = now;
+  }
+  long long at = check_pid != 0 ? check_began + check_limit : check_due;
+  return at <= now ? 0 : at - now > 3600000 ? 3600000 : (int)(at - now);
+}
+
+static void end_check(void) {
+  if (check_pid == 0) return;
+  kill(-check_pid, SIGKILL);
+  while (waitpid(check_pid, NULL, 0) < 0 && errno == EINTR) continue;
+}
+
 /* ---- clients ---- */
 
 static void drop(struct client *c) {
@@ -262,7 +325,11 @@ static void handle(struct client *c, int type, const unsigned char *payload, siz
     struct winsize size = {.ws_row = payload[0] | payload[1] << 8, .ws_col = payload[2] | payload[3] << 8};
     ioctl(master, TIOCSWINSZ, &size);
   } else if (type == FRAME_PID && length == 4) {
-    if (init_pid == 0) memcpy(&init_pid, payload, 4);
+    if (init_pid == 0) {
+      memcpy(&init_pid, payload, 4);
+      check_born = now_ms();
+      plan_check();
+    }
     say_ok(c);
   } else if (type == FRAME_SUBSCRIBE && length == 1) {
     c->streams = payload[0] & 15;
@@ -397,12 +464,6 @@ static void record_end(void) {
   if (fd >= 0) close(fd);
 }
 
-static long long now_ms(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
-}
-
 /*
  * Whether a client that said so has cleaned up: then there is no need to start the exit command, which costs more than all else that the end of
  * a short container does. One that is killed meanwhile closes its connection, one that hangs is not waited for.
@@ -431,6 +492,7 @@ static int cleaned_up(struct client *c) {
 
 static void finish(void) {
   struct client *keeper = NULL;
+  end_check();
   for (int stream = 0; stream < 2; stream++) {
     int *fd = want_tty ? &master : &output[stream];
     if (want_tty && stream == 1) break;
@@ -477,6 +539,11 @@ static int reap(pid_t launcher) {
     if (pid == init_pid) {
       init_ended = 1;
       init_status = status;
+    }
+    if (pid == check_pid) {
+      check_pid = 0;
+      if (status == 0) check_good = 1;
+      plan_check();
     }
     if (pid == launcher && report_fd >= 0) {
       unsigned char code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
@@ -526,7 +593,7 @@ static void serve(pid_t launcher, int adopted) {
       who[n - first] = i;
       p[n++] = (struct pollfd){clients[i].fd, events, 0};
     }
-    if (poll(p, n, -1) < 0) {
+    if (poll(p, n, check_health()) < 0) {
       if (errno == EINTR) continue;
       die("poll");
     }
@@ -545,11 +612,8 @@ static void serve(pid_t launcher, int adopted) {
       struct signalfd_siginfo info;
       while (read(signals, &info, sizeof info) > 0) continue;
     }
-    if (adopted >= 0) {
-      if (p[at_adopted].revents) init_ended = 1;
-    } else {
-      children = reap(launcher);
-    }
+    children = reap(launcher) || adopted >= 0;
+    if (adopted >= 0 && p[at_adopted].revents) init_ended = 1;
     /* Who waited for the launcher was killed: so is the launch. */
     if (at_report >= 0 && report_fd >= 0 && p[at_report].revents & (POLLERR | POLLHUP)) kill(launcher, SIGKILL);
     if (init_ended) finish();
@@ -561,11 +625,7 @@ static void own_session(void) {
   setsid();
   if (prctl(PR_SET_CHILD_SUBREAPER, 1) != 0) die("PR_SET_CHILD_SUBREAPER");
   prctl(PR_SET_NAME, "tvmm-minder");
-  signal(SIGPIPE, SIG_IGN);
-  signal(SIGHUP, SIG_IGN);
-  signal(SIGINT, SIG_IGN);
-  signal(SIGQUIT, SIG_IGN);
-  signal(SIGTERM, SIG_IGN);
+  for (int i = 0; i < (int)(sizeof forgotten / sizeof forgotten[0]); i++) signal(forgotten[i], SIG_IGN);
 }
 
 /* Nobody's terminal or pipe is kept open; complaints, and the exit command's, go into DIR/minder.log. */
@@ -590,7 +650,12 @@ int main(int argc, char **argv) {
       log_limit = atoll(argv[++i]);
       log_files = atoi(argv[++i]);
     } else if (strcmp(word, "--exit") == 0 && i + 1 < argc && exit_count < MAX_EXIT_WORDS) exit_words[exit_count++] = argv[++i];
-    else if (strcmp(word, "--adopt") == 0 && i + 1 < argc) adopt = atoi(argv[++i]);
+    else if (strcmp(word, "--check") == 0 && i + 4 < argc) {
+      check_interval = atoll(argv[++i]);
+      check_start_interval = atoll(argv[++i]);
+      check_start_period = atoll(argv[++i]);
+      check_limit = atoll(argv[++i]);
+    } else if (strcmp(word, "--adopt") == 0 && i + 1 < argc) adopt = atoi(argv[++i]);
     else if (strcmp(word, "--") == 0) {
       launcher = argv + i + 1;
       break;
@@ -627,6 +692,8 @@ int main(int argc, char **argv) {
     own_session();
     own_descriptors();
     init_pid = adopt;
+    check_born = now_ms() - check_start_period;
+    plan_check();
     int pidfd = syscall(SYS_pidfd_open, adopt, 0);
     if (pidfd < 0) {
       init_ended = 1;
@@ -658,11 +725,7 @@ int main(int argc, char **argv) {
   if (started == 0) {
     sigemptyset(&set);
     sigprocmask(SIG_SETMASK, &set, NULL);
-    signal(SIGPIPE, SIG_DFL);
-    signal(SIGHUP, SIG_DFL);
-    signal(SIGINT, SIG_DFL);
-    signal(SIGQUIT, SIG_DFL);
-    signal(SIGTERM, SIG_DFL);
+    for (int i = 0; i < (int)(sizeof forgotten / sizeof forgotten[0]); i++) signal(forgotten[i], SIG_DFL);
     if (here >= 0 && fchdir(here) != 0) die("fchdir");
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     for (int i = 0; i < 3; i++)

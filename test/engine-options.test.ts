@@ -113,7 +113,7 @@ describe('tvmm run', () => {
 
   it.each([
     [['--gpus', 'all'], '--gpus is not supported'],
-    [['--health-cmd', 'true'], 'there are no health checks'],
+    [['--health-retries', '2'], 'there is no check'],
     [['--security-opt', 'apparmor=strict'], 'no AppArmor'],
     [['--ip', '10.0.0.1'], 'belong to a network, and --network is none'],
     [['--volume-driver', 'nfs'], 'local is the only one'],

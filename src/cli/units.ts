@@ -69,7 +69,7 @@ export function sizeOption(name: string): (text: string) => number {
 const MAX_DURATION_MS = 2 ** 31 - 1;
 
 /**
- * `30` (seconds), `30s`, `1500ms`, `2m`, `1h`; returns milliseconds, at most 24 days.
+ * `30` (seconds), `30s`, `1500ms`, `2m`, `1m30s`, `1h`; returns milliseconds, at most 24 days.
  *
  * @param what names the argument in the message, e.g. `--timeout`
  * @throws UnitError
@@ -81,11 +81,17 @@ export function parseDuration(text: string, what = 'the duration'): number {
       hint: 'write seconds, or a number with ms, s, m or h, e.g. 30, 1500ms, 2m',
     });
   };
-  const parts = split(text);
-  if (parts === undefined) return refuse('is not a duration');
-  const scale = Object.hasOwn(DURATION_UNITS, parts.unit) ? DURATION_UNITS[parts.unit] : undefined;
-  if (scale === undefined) return refuse('has an unknown unit');
-  const ms = Math.round(parts.value * scale);
+  // Go's way of writing: `1m30s`.
+  const words = /^(?:\d+(?:\.\d+)?[a-z]+){2,}$/i.test(text) ? (text.match(/[\d.]+[a-z]+/gi) ?? []) : [text];
+  let sum = 0;
+  for (const word of words) {
+    const parts = split(word);
+    if (parts === undefined) return refuse('is not a duration');
+    const scale = Object.hasOwn(DURATION_UNITS, parts.unit) ? DURATION_UNITS[parts.unit] : undefined;
+    if (scale === undefined) return refuse('has an unknown unit');
+    sum += parts.value * scale;
+  }
+  const ms = Math.round(sum);
   if (ms > MAX_DURATION_MS) return refuse('is too long');
   return ms;
 }

@@ -1,4 +1,5 @@
 /** A container as templates of `ps` see it, with docker's names. */
+import type { HealthStatus } from '../../container/engine/health/health.js';
 import { shortId } from '../../container/engine/names.js';
 import type { ContainerRecord } from '../../container/engine/record.js';
 import { formatPort } from '../../container/network/ports.js';
@@ -13,6 +14,7 @@ export const CONTAINER_FIELDS = [
   'RunningFor',
   'State',
   'Status',
+  'Health',
   'Ports',
   'Labels',
   'Networks',
@@ -22,9 +24,10 @@ export const CONTAINER_FIELDS = [
   'ExitCode',
 ] as const;
 
-/** `Up 3 minutes`, `Exited (1) 2 hours ago`. */
-export function statusOf(record: ContainerRecord): string {
-  if (record.state === 'running') return `Up ${age(record.started)}`;
+/** `Up 3 minutes (healthy)`, `Exited (1) 2 hours ago`. */
+export function statusOf(record: ContainerRecord, health?: HealthStatus): string {
+  const how = health === undefined ? '' : health === 'starting' ? ' (health: starting)' : ` (${health})`;
+  if (record.state === 'running') return `Up ${age(record.started)}${how}`;
   if (record.state === 'paused') return `Up ${age(record.started)} (paused)`;
   if (record.state === 'stopped') return `Exited (${record.exitCode ?? '?'}) ${age(record.finished)} ago`;
   return record.problem === undefined ? 'Created' : 'Created (start failed)';
@@ -54,6 +57,7 @@ export function networksOf({ options }: ContainerRecord): string[] {
 export function containerRow(
   record: ContainerRecord,
   whole: boolean,
+  health?: HealthStatus,
 ): Record<(typeof CONTAINER_FIELDS)[number], unknown> {
   const { options } = record;
   const volumes = record.volumes.map(({ name }) => (whole ? name : name.slice(0, 15)));
@@ -66,7 +70,8 @@ export function containerRow(
     CreatedAt: record.created,
     RunningFor: `${age(record.created)} ago`,
     State: record.state === 'stopped' ? 'exited' : record.state,
-    Status: statusOf(record),
+    Status: statusOf(record, health),
+    Health: health ?? 'none',
     Ports: portsText(record),
     Labels: [...labelsOf(record)].map(([name, value]) => `${name}=${value}`).join(','),
     Networks: networksOf(record).join(','),

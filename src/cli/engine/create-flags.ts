@@ -1,5 +1,6 @@
 /** The options of `run` and `create` as a table, docker's by name and meaning, and those of docker and podman that are refused, with the reason. */
 import { type Command, Option } from 'commander';
+import { durationOption, parseDuration } from '../units.js';
 import { UsageError } from '../usage-error.js';
 import { collect, integerOption, memoryOption, numberOption } from './common.js';
 
@@ -10,6 +11,9 @@ type Row = readonly [
 ];
 
 const memory = (name: string) => memoryOption(name);
+const duration = (name: string) => durationOption(name);
+/** podman's word for checks that only `tvmm healthcheck run` starts. */
+const interval = (text: string) => (text === 'disable' ? -1 : parseDuration(text, '--health-interval'));
 
 /** What such an option is described as, for the completion to leave out. */
 export const NOT_SUPPORTED = 'not supported';
@@ -17,12 +21,6 @@ export const NOT_SUPPORTED = 'not supported';
 /** Known elsewhere; silence about them would be worse than an error. A flag without a value is written with `[value]`, for its error to be ours. */
 const REFUSED: readonly (readonly [flags: string, why: string])[] = [
   ['--gpus <request>', 'give single devices with --device'],
-  ['--health-cmd <command>', 'there are no health checks; look from outside with tvmm exec'],
-  ['--health-interval <duration>', 'there are no health checks'],
-  ['--health-retries <n>', 'there are no health checks'],
-  ['--health-start-period <duration>', 'there are no health checks'],
-  ['--health-start-interval <duration>', 'there are no health checks'],
-  ['--health-timeout <duration>', 'there are no health checks'],
   [
     '--link <container>',
     'put both into one network, where --add-host or an address leads from one to the other',
@@ -132,6 +130,30 @@ const ROWS: readonly Row[] = [
   ['--uts <mode>', 'private, host or container:NAME'],
   ['--cgroupns <mode>', 'private or host'],
   ['--pod <pod>', 'join a pod'],
+  ['--health-cmd <command>', 'what tells by exit status 0 that the container is well: a line for its shell'],
+  ['--health-interval <time>', 'between checks (default 30s; disable: none by itself)', interval],
+  [
+    '--health-timeout <time>',
+    'a check that takes longer is killed and has failed (default 30s)',
+    duration('--health-timeout'),
+  ],
+  [
+    '--health-retries <n>',
+    'failures in a row that make it unhealthy (default 3)',
+    integerOption('--health-retries'),
+  ],
+  [
+    '--health-start-period <time>',
+    'after the start failures do not count',
+    duration('--health-start-period'),
+  ],
+  [
+    '--health-start-interval <time>',
+    'between checks meanwhile (default 5s)',
+    duration('--health-start-interval'),
+  ],
+  ['--health-on-failure <what>', 'what becomes of an unhealthy container: none, kill or stop'],
+  ['--no-healthcheck', 'leave out the check that the image asks for'],
   ['--log-driver <driver>', 'json-file or none'],
   ['--log-opt <name=value>', 'max-size=10m, max-file=5', collect],
 ];

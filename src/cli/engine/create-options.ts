@@ -26,6 +26,7 @@ export type CreateFlags = Partial<
     readonly tlsVerify?: string;
     readonly quiet?: boolean;
     readonly replace?: boolean;
+    readonly healthcheck?: boolean;
   };
 
 /** What docker has as options of their own, and we as options of the first network. */
@@ -114,6 +115,7 @@ export function createRequest(
     tlsVerify,
     quiet: _quiet,
     replace: _replace,
+    healthcheck,
     ip: _ip,
     ip6: _ip6,
     macAddress: _mac,
@@ -138,6 +140,7 @@ export function createRequest(
       label: labels(flags),
       network: networkWords([...(flags.network ?? []), ...net], flags),
       remove: rm === true,
+      noHealthcheck: healthcheck === false,
       ...(entrypoint === undefined ? {} : { entrypoint: [entrypoint] }),
       ...(profile === undefined ? {} : { seccompProfile: profile }),
       ...(pod === undefined ? {} : { pod }),

@@ -9,7 +9,7 @@ import { moment } from './logs.js';
 import { parseTemplate } from './template.js';
 
 const HELP = `
-Actions: create, start, die, oom, kill, stop, pause, unpause, restart, update, exec, destroy. Filters: container=NAME, event=ACTION,
+Actions: create, start, die, oom, kill, stop, pause, unpause, restart, update, exec, health_status, destroy. Filters: container=NAME, event=ACTION,
 image=NAME. With --json each event is one line.
 
 Examples:
@@ -22,11 +22,17 @@ const POLL_MS = 100;
 
 const FILTERS: Filters<EngineEvent> = {
   container: (event, value) => event.name === value || event.id.startsWith(value),
-  event: (event, value) => event.action === value,
+  event: (event, value) => event.action === value || actionOf(event) === value,
   image: (event, value) => event.image === value,
   type: (_event, value) => value === 'container',
 };
 const EVENT_FIELDS = ['Time', 'Type', 'Action', 'Status', 'ID', 'Name', 'Image', 'Attributes'] as const;
+
+/** Docker writes `health_status: healthy`. */
+function actionOf({ action, attributes }: EngineEvent): string {
+  const health = attributes?.health_status;
+  return health === undefined ? action : `${action}: ${health}`;
+}
 
 /** As templates see it. */
 function row(event: EngineEvent): Record<(typeof EVENT_FIELDS)[number], unknown> {
@@ -34,7 +40,7 @@ function row(event: EngineEvent): Record<(typeof EVENT_FIELDS)[number], unknown>
     Time: event.time,
     Type: 'container',
     Action: event.action,
-    Status: event.action,
+    Status: actionOf(event),
     ID: event.id,
     Name: event.name,
     Image: event.image ?? '',

@@ -2,12 +2,39 @@
  * A container as docker's inspect shows it, for templates: scripts ask for {{.State.Status}}, {{.NetworkSettings.IPAddress}} and the like. Beside
  * docker's members stand ours, as inspect prints them.
  */
+import type { HealthCheck } from '../../container/engine/health/check.js';
+import type { Health } from '../../container/engine/health/health.js';
 import type { ContainerRecord } from '../../container/engine/record.js';
 import { labelsOf, networksOf } from './container-row.js';
 
 const NEVER = '0001-01-01T00:00:00Z';
 
-function state(record: ContainerRecord) {
+function healthView({ status, failingStreak, log }: Health) {
+  return {
+    Status: status,
+    FailingStreak: failingStreak,
+    Log: log.map(({ start, end, exitCode, output }) => ({
+      Start: start,
+      End: end,
+      ExitCode: exitCode,
+      Output: output,
+    })),
+  };
+}
+
+/** As an image's configuration has it: nanoseconds. */
+function checkView(check: HealthCheck) {
+  return {
+    Test: ['CMD', ...check.command],
+    Interval: check.interval * 1e6,
+    Timeout: check.timeout * 1e6,
+    StartPeriod: check.startPeriod * 1e6,
+    StartInterval: check.startInterval * 1e6,
+    Retries: check.retries,
+  };
+}
+
+function state(record: ContainerRecord, health: Health | undefined) {
   const paused = record.state === 'paused';
   return {
     Status: record.state === 'stopped' ? 'exited' : record.state,
@@ -21,6 +48,7 @@ function state(record: ContainerRecord) {
     Error: record.problem ?? '',
     StartedAt: record.started ?? NEVER,
     FinishedAt: record.finished ?? NEVER,
+    Health: health === undefined ? undefined : healthView(health),
   };
 }
 
@@ -132,7 +160,12 @@ function mounts(record: ContainerRecord, volumeData: (name: string) => string) {
 }
 
 /** @param folder of the container @param volumeData where a volume's contents are */
-export function inspectView(record: ContainerRecord, folder: string, volumeData: (name: string) => string) {
+export function inspectView(
+  record: ContainerRecord,
+  folder: string,
+  volumeData: (name: string) => string,
+  health?: Health,
+) {
   const { options } = record;
   return {
     Id: record.id,
@@ -141,7 +174,7 @@ export function inspectView(record: ContainerRecord, folder: string, volumeData:
     Created: record.created,
     Path: record.argv[0] ?? '',
     Args: record.argv.slice(1),
-    State: state(record),
+    State: state(record, health),
     Image: record.imageId ?? '',
     ImageName: options.image ?? '',
     Rootfs: options.rootfs ?? '',
@@ -169,6 +202,7 @@ export function inspectView(record: ContainerRecord, folder: string, volumeData:
       Labels: labelsOf(record),
       StopSignal: record.stopSignal,
       StopTimeout: record.stopTimeout,
+      Healthcheck: record.healthCheck === undefined ? undefined : checkView(record.healthCheck),
     },
     NetworkSettings: { ...networkSettings(record), NetworkNames: networksOf(record) },
     ...record,

@@ -1,13 +1,14 @@
 /** `tvmm inspect`: everything that is known about containers. */
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import { readHealth } from '../../container/engine/health/health.js';
 import { engine, printJson } from './common.js';
 import { inspectView } from './inspect-view.js';
 import { parseTemplate } from './template.js';
 
 const HELP = `
 Prints a JSON list with one object a container: id, name, state, exitCode, init.pid, interfaces (addresses and gateways), ports, options
-(as they were given), volumes, logPath. Templates of --format see the members of docker's inspect as well: .State.Status, .State.Pid,
+(as they were given), volumes, logPath, health (status, failingStreak and the log of the last checks). Templates of --format see the members of docker's inspect as well: .State.Status, .State.Pid,
 .Config.Labels, .HostConfig.Memory, .NetworkSettings.IPAddress, .Mounts and so on.
 
 Examples:
@@ -35,10 +36,11 @@ export function register(program: Command): void {
         const record = await current(context, id);
         if (record === undefined) continue;
         const folder = context.store.folder(id);
-        if (fill === undefined) found.push({ ...record, logPath: `${folder}/log` });
+        const health = readHealth(folder, record);
+        if (fill === undefined) found.push({ ...record, health, logPath: `${folder}/log` });
         else {
           const data = (name: string) => join(context.paths.volumes, name, '_data');
-          process.stdout.write(`${fill(inspectView(record, folder, data))}\n`);
+          process.stdout.write(`${fill(inspectView(record, folder, data, health))}\n`);
         }
       }
       if (fill === undefined) printJson(found);

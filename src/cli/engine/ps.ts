@@ -1,6 +1,7 @@
 /** `tvmm ps`: the containers. */
 import type { Command } from 'commander';
 import type { EngineContext } from '../../container/engine/context.js';
+import { type HealthStatus, readHealth } from '../../container/engine/health/health.js';
 import { shortId } from '../../container/engine/names.js';
 import type { ContainerRecord } from '../../container/engine/record.js';
 import { UsageError } from '../usage-error.js';
@@ -18,7 +19,7 @@ import { type FormatFlags, printFormatted, withFormat } from './format.js';
 
 const HELP = `
 Filters: name=PATTERN, id=DIGITS, status=created|running|paused|exited, label=NAME[=VALUE], image=NAME, pod=NAME, exited=STATUS, volume=NAME,
-network=NAME, publish=PORT, before=NAME, since=NAME. Of several with one name one must match, of labels all.
+network=NAME, publish=PORT, health=starting|healthy|unhealthy|none, before=NAME, since=NAME. Of several with one name one must match, of labels all.
 
 Examples:
   tvmm ps                              what runs
@@ -27,6 +28,11 @@ Examples:
   tvmm ps --format 'table {{.Names}}\\t{{.Status}}\\t{{.Ports}}'
   tvmm ps --json | jq -r '.[].name'
 `;
+
+/** Of a container that runs; undefined without a check. */
+function healthOf(context: EngineContext, record: ContainerRecord): HealthStatus | undefined {
+  return record.state === 'running' ? readHealth(context.store.folder(record.id), record)?.status : undefined;
+}
 
 function filters(context: EngineContext): Filters<ContainerRecord> {
   const other = (word: string) => context.store.read(context.store.resolve(word));
@@ -47,6 +53,7 @@ function filters(context: EngineContext): Filters<ContainerRecord> {
     publish: (record, value) => record.ports.some(({ hostPort }) => String(hostPort) === value.split('/')[0]),
     expose: (record, value) =>
       record.ports.some(({ containerPort }) => String(containerPort) === value.split('/')[0]),
+    health: (record, value) => (healthOf(context, record) ?? 'none') === value,
     before: (record, value) => record.created < (other(value)?.created ?? ''),
     since: (record, value) => record.created > (other(value)?.created ?? ''),
   };
@@ -111,8 +118,8 @@ export function register(program: Command): void {
         if (found.length === last) break;
       }
       const whole = options.trunc === false;
-      const own = () => found.map(summary);
-      const rowsOf = () => found.map((record) => containerRow(record, whole));
+      const own = () => found.map((record) => summary(record, healthOf(context, record)));
+      const rowsOf = () => found.map((record) => containerRow(record, whole, healthOf(context, record)));
       if (printFormatted(options, own, rowsOf)) return;
       const id = (record: ContainerRecord) => (whole ? record.id : shortId(record.id));
       if (options.quiet === true) {
@@ -124,7 +131,7 @@ export function register(program: Command): void {
         record.options.image ?? record.options.rootfs ?? '',
         shown(record.argv.join(' '), whole),
         `${age(record.created)} ago`,
-        statusOf(record),
+        statusOf(record, healthOf(context, record)),
         portsText(record),
         record.name,
       ]);
@@ -140,7 +147,7 @@ function shown(command: string, whole: boolean): string {
   return whole || plain.length <= 30 ? plain : `${plain.slice(0, 29)}…`;
 }
 
-function summary(record: ContainerRecord) {
+function summary(record: ContainerRecord, health: HealthStatus | undefined) {
   const { id, name, state, created, started, finished, exitCode, argv, ports, options } = record;
   return {
     id,
@@ -149,7 +156,8 @@ function summary(record: ContainerRecord) {
     rootfs: options.rootfs,
     command: argv,
     state,
-    status: statusOf(record),
+    status: statusOf(record, health),
+    health,
     pid: record.init?.pid,
     created,
     started,

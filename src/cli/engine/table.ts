@@ -30,6 +30,11 @@ export const ENGINE_COMMANDS: readonly Omit<CommandEntry, 'group'>[] = [
   { name: 'kill', summary: 'send a signal to containers', load: () => import('./kill.js') },
   { name: 'pause', summary: 'hold all processes of containers', load: () => import('./pause.js') },
   { name: 'unpause', summary: 'let paused containers go on', load: () => import('./unpause.js') },
+  {
+    name: 'healthcheck',
+    summary: 'check the health of a container now',
+    load: () => import('./healthcheck.js'),
+  },
   { name: 'update', summary: 'change limits of containers', load: () => import('./update.js') },
   { name: 'volume', summary: 'folders that outlive containers', load: () => import('./volume.js') },
   { name: 'network', summary: 'the networks that containers join', load: () => import('./network.js') },

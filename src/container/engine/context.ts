@@ -33,7 +33,11 @@ export interface EngineRuntime {
   exec(
     id: string,
     choose: (spec: OciSpec) => OciProcess,
-    options: { readonly detach: boolean; readonly stdio?: readonly [number, number, number] },
+    options: {
+      readonly detach: boolean;
+      readonly stdio?: readonly [number, number, number];
+      readonly pidFile?: string;
+    },
   ): Promise<number>;
 }
 

@@ -10,6 +10,7 @@ import { OptionError } from './errors.js';
 import { makeEtcFiles } from './etc-files.js';
 import { note } from './events.js';
 import { checkAppArmor, specFacts, userProfile } from './facts.js';
+import { healthCheckOf } from './health/check.js';
 import { parseLogOptions } from './log-options.js';
 import { newId } from './names.js';
 import { compileSpec, networkOf } from './options/compile.js';
@@ -56,6 +57,8 @@ export async function createContainer(
   userProfile(options);
   checkAppArmor(options);
 
+  const healthCheck = healthCheckOf(options, defaults);
+
   const id = newId();
   const planned = newRecord({
     id,
@@ -65,6 +68,7 @@ export async function createContainer(
     stopTimeout: options.stopTimeout ?? 10,
     argv: [...containerArguments(options, defaults)],
     ...(image === undefined ? {} : { imageId: image.id }),
+    ...(healthCheck === undefined ? {} : { healthCheck }),
     ...(isPrivateUserns(options.userns) ? { firstId: 0 } : {}),
   });
   const nobody = { uid: 0, gid: 0, additionalGids: [], home: '/' };

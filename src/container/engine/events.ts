@@ -23,6 +23,7 @@ const EVENT_ACTIONS = [
   'commit',
   'export',
   'exec',
+  'health_status',
   'destroy',
 ] as const;
 export type EventAction = (typeof EVENT_ACTIONS)[number];

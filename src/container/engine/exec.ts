@@ -6,6 +6,7 @@ import { ContainerStateError, OptionError } from './errors.js';
 import { note } from './events.js';
 import { containerCapabilities } from './options/capabilities.js';
 import { mergeEnvironment } from './options/process.js';
+import type { ContainerRecord } from './record.js';
 import { settle } from './settle.js';
 import { refuse } from './start.js';
 
@@ -18,6 +19,8 @@ export interface ExecRequest {
   readonly privileged: boolean;
   readonly detach: boolean;
   readonly stdio?: readonly [number, number, number];
+  /** Gets the process's pid on the host once it runs. */
+  readonly pidFile?: string;
 }
 
 /** @returns the exit status: the program's own, 126 or 127 when it cannot be run; 0 when detached @throws ContainerStateError, OptionError */
@@ -29,7 +32,17 @@ export async function execInContainer(
   if (request.command.length === 0) throw new OptionError('COMMAND', 'there is none');
   const record = await context.store.locked(id, (found) => settle(context, found));
   refuse(record, 'exec');
-  const { init } = record;
+  note(context.paths, 'exec', record, { command: request.command.join(' ') });
+  return execInRunning(context, record, request);
+}
+
+/** {@link execInContainer} for a container that is known to run, without a word in the journal. */
+export async function execInRunning(
+  context: EngineContext,
+  record: ContainerRecord,
+  request: ExecRequest,
+): Promise<number> {
+  const { id, init } = record;
   if (init === undefined)
     throw new ContainerStateError(`container ${record.name} does not run`, { code: 'CONTAINER_STATE' });
   for (const entry of request.env) {
@@ -40,10 +53,10 @@ export async function execInContainer(
     request.user === undefined
       ? undefined
       : await context.images.user(`/proc/${init.pid}/root`, request.user, record.options.groupAdd);
-  note(context.paths, 'exec', record, { command: request.command.join(' ') });
   return context.runtime.exec(id, (spec) => execProcess(spec, request, user), {
     detach: request.detach,
     ...(request.stdio === undefined ? {} : { stdio: request.stdio }),
+    ...(request.pidFile === undefined ? {} : { pidFile: request.pidFile }),
   });
 }
 

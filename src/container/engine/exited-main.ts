@@ -5,9 +5,9 @@ import { openEngine } from './open.js';
 
 const say = (message: string) => process.stderr.write(`${new Date().toISOString()} ${message}\n`);
 
-/** @param words ROOT RUN ID @returns the exit status */
+/** @param words ROOT RUN ID [health] @returns the exit status; of a health check 0 when the container is healthy */
 export async function runExited(words: readonly string[]): Promise<number> {
-  const [root, run, id] = words;
+  const [root, run, id, task] = words;
   if (root === undefined || run === undefined || id === undefined) {
     say('container-exited is started by a container’s minder');
     return 125;
@@ -17,7 +17,12 @@ export async function runExited(words: readonly string[]): Promise<number> {
   // A minder has no environment; CNI plugins look for their tools in the PATH.
   process.env.PATH ??= '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
   try {
-    await afterEnd(openEngine({ root, run, warn: say }), id, process.pid);
+    const context = openEngine({ root, run, warn: say });
+    if (task === 'health') {
+      const { runHealthCheck } = await import('./health/run-check.js');
+      return (await runHealthCheck(context, id))?.health.status === 'healthy' ? 0 : 1;
+    }
+    await afterEnd(context, id, process.pid);
     return 0;
   } catch (error) {
     say(error instanceof Error ? (error.stack ?? error.message) : String(error));

@@ -9,6 +9,8 @@ const UNITS: Readonly<Record<string, number>> = { '': 1, k: 2 ** 10, m: 2 ** 20,
 const DEFAULT_MAX_SIZE = 10 * 2 ** 20;
 const DEFAULT_MAX_FILES = 5;
 const MIN_SIZE = 4096;
+/** Starting a health check, and noting what came of it, on a machine that is very busy. */
+const CHECK_START_MS = 60_000;
 
 /** @returns undefined for driver `none` @throws OptionError */
 export function parseLogOptions(driver: string, values: readonly string[]): MinderOptions['log'] {
@@ -38,12 +40,15 @@ export function parseLogOptions(driver: string, values: readonly string[]): Mind
 
 /** How this container's minder is started. */
 export function minderOptions(context: EngineContext, record: ContainerRecord): MinderOptions {
-  const { options, id } = record;
+  const { options, id, healthCheck } = record;
   return {
     folder: context.store.folder(id),
     tty: options.tty,
     stdin: options.interactive,
     log: parseLogOptions(options.logDriver, options.logOpt),
     exitCommand: context.exitCommand(id),
+    ...(healthCheck === undefined || healthCheck.interval < 0
+      ? {}
+      : { checks: { ...healthCheck, limit: healthCheck.timeout + CHECK_START_MS } }),
   };
 }

@@ -38,6 +38,15 @@ export interface MinderOptions {
   /** Undefined: no log. */
   readonly log: { readonly maxSize: number; readonly maxFiles: number } | undefined;
   readonly exitCommand: readonly string[];
+  /** When the exit command is run with the word `health` behind it; milliseconds. */
+  readonly checks?: {
+    readonly interval: number;
+    /** The interval until `startPeriod` is over or a check was good. */
+    readonly startInterval: number;
+    readonly startPeriod: number;
+    /** It is killed then: it should have ended long before. */
+    readonly limit: number;
+  };
 }
 
 function minderPath(): string {
@@ -45,12 +54,15 @@ function minderPath(): string {
 }
 
 /** The words that stand before the launcher's own: with them the launcher is started under a minder. */
-export function minderCommand({ folder, tty, stdin, log, exitCommand }: MinderOptions): string[] {
+export function minderCommand({ folder, tty, stdin, log, exitCommand, checks }: MinderOptions): string[] {
   return [
     minderPath(),
     ...(tty ? ['--tty'] : []),
     ...(stdin ? ['--stdin'] : []),
     ...(log === undefined ? [] : ['--log', String(log.maxSize), String(log.maxFiles)]),
+    ...(checks === undefined
+      ? []
+      : ['--check', checks.interval, checks.startInterval, checks.startPeriod, checks.limit].map(String)),
     ...exitCommand.flatMap((word) => ['--exit', word]),
     folder,
     '--',

@@ -2,6 +2,7 @@
  * What the engine knows about a container, as it stands in container.json. The record is the engine's memory, never the truth about
  * processes: that is asked anew (settle.ts).
  */
+import { healthCheckShape } from './health/check.js';
 import { CONTAINER_STATES } from './lifecycle.js';
 import { optionsShape } from './options/options.js';
 import { processShape } from './process.js';
@@ -85,6 +86,7 @@ const recordShape = object({
   stopSignal: withDefault(text, 'SIGTERM'),
   /** Seconds between the stop signal and SIGKILL. */
   stopTimeout: withDefault(number, 10),
+  healthCheck: optional(healthCheckShape),
 });
 
 export type ContainerRecord = Infer<typeof recordShape>;

@@ -15,6 +15,7 @@ import { ContainerStateError, StartError } from './errors.js';
 import { fillEtcFiles, makeEtcFiles } from './etc-files.js';
 import { specFacts } from './facts.js';
 import { writeReplaceable } from './files.js';
+import { forgetHealth } from './health/health.js';
 import { makeInitFile } from './init-file.js';
 import { transition } from './lifecycle.js';
 import { minderOptions } from './log-options.js';
@@ -78,6 +79,7 @@ async function launch(
   // A network that was left by a failed end would be in the way.
   await takeDown(context, record);
   rmSync(join(folder, 'exit.json'), { force: true });
+  if (record.healthCheck !== undefined) forgetHealth(folder);
   makeEtcFiles(folder);
   if (record.options.init || record.options.pause) makeInitFile(folder);
   const image = await context.images.of(record);

@@ -21,6 +21,21 @@ export interface ExecutionConfig {
   readonly labels: Readonly<Record<string, string>>;
   /** `SIGTERM` or a number; empty for the default. */
   readonly stopSignal: string;
+  /** Docker's; image-spec has no word for it. */
+  readonly healthcheck?: Healthcheck;
+  /** What runs lines of the health check, docker's too. */
+  readonly shell?: readonly string[];
+}
+
+/** Times in milliseconds; 0 where the image says nothing. */
+export interface Healthcheck {
+  /** `NONE`; `CMD` and words; `CMD-SHELL` and a line */
+  readonly test: readonly string[];
+  readonly interval: number;
+  readonly timeout: number;
+  readonly startPeriod: number;
+  readonly startInterval: number;
+  readonly retries: number;
 }
 
 export interface ImageConfig {
@@ -31,6 +46,29 @@ export interface ImageConfig {
   readonly config: ExecutionConfig;
   /** Digests of the layers' uncompressed archives, lowest first. */
   readonly diffIds: readonly Digest[];
+}
+
+function words(list: JsonView): string[] {
+  const found = list.strings();
+  if (found.some((word) => word.includes('\0'))) list.fail('a word holds a NUL byte');
+  return found;
+}
+
+/** Times of an image are nanoseconds. */
+function healthcheck(view: JsonView): Healthcheck {
+  const milliseconds = (name: string) => {
+    const member = view.member(name);
+    return member.isAbsent ? 0 : Math.ceil(member.size() / 1e6);
+  };
+  const retries = view.member('Retries');
+  return {
+    test: words(view.member('Test')),
+    interval: milliseconds('Interval'),
+    timeout: milliseconds('Timeout'),
+    startPeriod: milliseconds('StartPeriod'),
+    startInterval: milliseconds('StartInterval'),
+    retries: retries.isAbsent ? 0 : retries.size(),
+  };
 }
 
 function executionConfig(view: JsonView): ExecutionConfig {
@@ -49,24 +87,20 @@ function executionConfig(view: JsonView): ExecutionConfig {
     const text = variable.string();
     if (text.indexOf('=') < 1 || text.includes('\0')) variable.fail('a variable is written NAME=VALUE');
   }
-  const words = (name: string): string[] => {
-    const list = member(name);
-    const found = list.strings();
-    if (found.some((word) => word.includes('\0'))) list.fail('a word holds a NUL byte');
-    return found;
-  };
   const workingDir = member('WorkingDir').optionalString() ?? '';
   if (workingDir.includes('\0')) member('WorkingDir').fail('it holds a NUL byte');
   return {
     user: member('User').optionalString() ?? '',
     exposedPorts: ports.keys(),
     env: env.map((one) => one.string()),
-    entrypoint: words('Entrypoint'),
-    cmd: words('Cmd'),
+    entrypoint: words(member('Entrypoint')),
+    cmd: words(member('Cmd')),
     volumes: volumes.keys(),
     workingDir,
     labels: member('Labels').stringMap(),
     stopSignal: member('StopSignal').optionalString() ?? '',
+    ...(member('Healthcheck').isAbsent ? {} : { healthcheck: healthcheck(member('Healthcheck')) }),
+    ...(member('Shell').isAbsent ? {} : { shell: words(member('Shell')) }),
   };
 }
 

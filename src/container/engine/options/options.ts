@@ -81,6 +81,15 @@ export const optionsShape = object({
   stopSignal: optional(text),
   /** Seconds. */
   stopTimeout: optional(number),
+  healthCmd: optional(text),
+  /** Milliseconds, these too; 0 is the default. -1: only when somebody asks. */
+  healthInterval: optional(number),
+  healthTimeout: optional(number),
+  healthStartPeriod: optional(number),
+  healthStartInterval: optional(number),
+  healthRetries: optional(number),
+  healthOnFailure: optional(text),
+  noHealthcheck: off,
   logDriver: withDefault(text, 'json-file'),
   logOpt: words,
   pid: optional(text),

@@ -1,5 +1,6 @@
 /** What a container runs: command, environment and working directory out of the options and the image's configuration (docker's rules). */
 import { OptionError } from '../errors.js';
+import type { ImageHealthcheck } from '../health/check.js';
 import type { ContainerOptions } from './options.js';
 
 /** What an image says about its program; everything empty without an image. */
@@ -15,6 +16,9 @@ export interface ImageDefaults {
   /** `80/tcp` */
   readonly exposedPorts: readonly string[];
   readonly labels: Readonly<Record<string, string>>;
+  readonly healthcheck?: ImageHealthcheck | undefined;
+  /** What runs lines of the health check; empty for `/bin/sh -c`. */
+  readonly shell?: readonly string[];
 }
 
 export const NO_IMAGE: ImageDefaults = {
