@@ -3,7 +3,7 @@
  * returned, and the tests judge it. Also an entry of its own: `node scenario.cjs MODE`, answering in JSON.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { copyFileSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Cgroup } from '../../src/container/cgroup/cgroup.js';
 import { type CreateOptions, createCgroup } from '../../src/container/cgroup/create.js';
@@ -235,13 +235,17 @@ async function version2(id: string) {
   subtree.giveTo(65_534, 65_534);
   session.giveTo(65_534, 65_534);
   const options = JSON.stringify({ id, rootless: true, resources: { pids: { limit: 9 } } });
-  // The exchange share is root's.
-  const script = `/tmp/cgroup-scenario-${id}.cjs`;
+  // The exchange share is root's, and so may the checkout be.
+  const copy = `/tmp/cgroup-scenario-${id}`;
+  const script = `${copy}/scenario.cjs`;
+  mkdirSync(copy);
   copyFileSync(process.argv[1] ?? '', script);
+  for (const name of ['koffi', '@koromix/koffi-linux-x64'])
+    cpSync(`${process.env.NODE_PATH}/${name}`, `${copy}/node_modules/${name}`, { recursive: true });
   const command = `exec setpriv --reuid=65534 --regid=65534 --clear-groups ${process.execPath} ${script}`;
   const rootless = await runIn(session, `${command} create '${options}'`);
   const delegation = await runIn(session, `${command} delegation`);
-  rmSync(script);
+  rmSync(copy, { recursive: true });
   await session.remove();
   await subtree.remove();
   return {

@@ -117,9 +117,12 @@ export class RootlessUser {
     return readdirSync('/proc').flatMap((pid) => {
       try {
         const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
-        const uid = Number(/^Uid:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
+        const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+        const uid = Number(/^Uid:\s+(\d+)/m.exec(status)?.[1]);
         const isOwn = uid === this.id || words.some((word) => word.startsWith(this.base));
-        return isOwn ? [words.join(' ')] : [];
+        // Ended, and its new parent does not care: so it is where the first process is no init.
+        const isZombie = /^State:\s+Z/m.test(status);
+        return isOwn && !isZombie ? [words.join(' ')] : [];
       } catch {
         return [];
       }
