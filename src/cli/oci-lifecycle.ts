@@ -2,14 +2,15 @@
 import { resolve } from 'node:path';
 import type { CreateOptions } from '../container/runtime/create.js';
 import { signalNumber } from '../container/spec/signals.js';
-import type { OciAction, OciCall } from './oci.js';
+import type { OciAction, OciCall, OciSurroundings } from './oci.js';
 import { UsageError } from './usage-error.js';
 
-export function createOptions({ values, surroundings: { cwd } }: OciCall): CreateOptions {
+export function createOptions({ values, surroundings: { cwd, variables } }: OciCall): CreateOptions {
   // Connected with by the launcher, which is in the caller's working directory: a longer path might not fit into an address.
   const consoleSocket = values.words('console-socket');
   const pidfdSocket = values.words('pidfd-socket');
   const pidFile = values.words('pid-file');
+  const notifySocket = notifySocketOf(variables);
   return {
     bundle: resolve(cwd, values.words('bundle') ?? '.'),
     preserveFds: values.integer('preserve-fds') ?? 0,
@@ -18,7 +19,13 @@ export function createOptions({ values, surroundings: { cwd } }: OciCall): Creat
     ...(consoleSocket === undefined ? {} : { consoleSocket }),
     ...(pidfdSocket === undefined ? {} : { pidfdSocket: resolve(cwd, pidfdSocket) }),
     ...(pidFile === undefined ? {} : { pidFile: resolve(cwd, pidFile) }),
+    ...(notifySocket === undefined ? {} : { notifySocket }),
   };
+}
+
+/** Whom a service tells that it is ready: other kinds of addresses are no sockets of this machine. */
+export function notifySocketOf({ NOTIFY_SOCKET }: OciSurroundings['variables']): string | undefined {
+  return NOTIFY_SOCKET !== undefined && /^[/@]./.test(NOTIFY_SOCKET) ? NOTIFY_SOCKET : undefined;
 }
 
 export const LIFECYCLE = {
@@ -30,8 +37,8 @@ export const LIFECYCLE = {
     const detach = call.values.flag('detach');
     return call.runtime.run(call.id, { ...createOptions(call), detach, keep: call.values.flag('keep') });
   },
-  async start({ runtime, id }) {
-    await runtime.start(id);
+  async start({ runtime, id, surroundings: { variables } }) {
+    await runtime.start(id, { notifySocket: notifySocketOf(variables) });
     return 0;
   },
   async kill({ runtime, id, values, args }) {

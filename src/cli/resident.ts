@@ -12,7 +12,7 @@ import type { Request } from '../container/serve/wire.js';
 import { type OciAction, type OciCall, type OciSurroundings, runOci } from './oci.js';
 import { chooser, execOptions } from './oci-exec.js';
 import { parseFlags } from './oci-flags.js';
-import { createOptions } from './oci-lifecycle.js';
+import { createOptions, notifySocketOf } from './oci-lifecycle.js';
 import { SHOW } from './oci-show.js';
 import { GLOBAL_FLAGS } from './oci-table.js';
 import { update } from './oci-update.js';
@@ -55,6 +55,8 @@ function refuseOwnFile(path: string | undefined, { surroundings: { cwd } }: OciC
 
 export async function runResident(request: Request, client: Client): Promise<Outcome | 'cold'> {
   if (!isResident(request.args)) return 'cold';
+  // A service manager listens to the service's own processes alone, and one of them is to wait.
+  if (notifySocketOf(request.variables) !== undefined) return 'cold';
   let output = '';
   let errors = '';
   let cold = false;

@@ -21,7 +21,7 @@ const MSG_DONTWAIT = 0x40;
 /** struct sockaddr_un: family u16, then the path. */
 const PATH_SIZE = 108;
 
-const rawBind = declare<(fd: number, address: Pointer, length: number) => number>('bind', 'int', [
+export const rawBind = declare<(fd: number, address: Pointer, length: number) => number>('bind', 'int', [
   'int',
   'void *',
   'unsigned int',

@@ -23,11 +23,11 @@ const CMSG_LENGTH = 20;
 const PAYLOAD = 128;
 const MAX_PAYLOAD = 4096 - PAYLOAD;
 
-const rawConnect = declare<(fd: number, address: Pointer, length: number) => number>('connect', 'int', [
+export const rawConnect = declare<(fd: number, address: Pointer, length: number) => number>(
+  'connect',
   'int',
-  'void *',
-  'unsigned int',
-]);
+  ['int', 'void *', 'unsigned int'],
+);
 const rawSendmsg = declare<(fd: number, message: number, flags: number) => number>('sendmsg', 'int64_t', [
   'int',
   'int64_t',

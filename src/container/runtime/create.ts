@@ -8,10 +8,12 @@ import { ContainerNotFoundError, CreateError } from './errors.js';
 import { handedDescriptors } from './handed-descriptors.js';
 import { runHooksAnyway } from './hooks.js';
 import type { ContainerLock } from './lock.js';
+import type { NotifyProxy } from './notify.js';
 import { type PreparedCreate, prepareCreate } from './prepare.js';
 import type { ContainerRecord } from './record.js';
 import { runPoststart } from './start.js';
 import { ociState } from './status.js';
+import type { ContainerFolder } from './store.js';
 import { ownTerminalSize } from './terminal-size.js';
 
 export interface CreateOptions {
@@ -24,6 +26,8 @@ export interface CreateOptions {
   readonly preserveFds?: number;
   readonly noPivot?: boolean;
   readonly noNewKeyring?: boolean;
+  /** Whom to tell that the container is ready (sd_notify(3)); `run` does, after `create` it is left to `start`. */
+  readonly notifySocket?: string;
   /** Our own by default. */
   readonly stdio?: Stdio;
   /** A program that starts the launcher and becomes the parent of the first process: the engine's minder. */
@@ -139,11 +143,13 @@ export async function runContainer(
   using _pair = pair;
   let committed: ContainerRecord | undefined;
   let removed = false;
+  const warn = (message: string) => environment.log.warn(message);
   const remove = async () => {
     if (!removed && committed !== undefined) await removeContainer(environment, prepared, committed);
     removed = true;
   };
   try {
+    using notify = await openNotify(prepared.folder, options.notifySocket, warn);
     using launched = launch(prepared, options, preserveFds, pair);
     if (signals !== undefined) signals.target = launched.pid;
     prepared.furnish((tag) => launched.answer(tag));
@@ -154,9 +160,17 @@ export async function runContainer(
     committed = prepared.commit();
     if (detached) launched.release();
     await using _proxy = pair === undefined ? undefined : await pair.join();
-    await runPoststart(committed, remove, (message) => environment.log.warn(message));
-    if (foreground === undefined) return 0;
-    await foreground.waitClosed(launched);
+    await runPoststart(committed, remove, warn);
+    if (foreground === undefined) {
+      await notify?.tellOf(committed.init);
+      return 0;
+    }
+    notify?.tellOfThisProcess(warn);
+    try {
+      await foreground.waitClosed(launched);
+    } finally {
+      await notify?.over();
+    }
     const status = finalStatus(launched);
     if (options.keep !== true) await remove();
     return status;
@@ -195,4 +209,15 @@ async function tellPidfd(options: CreateOptions, record: ContainerRecord): Promi
   if (options.pidfdSocket === undefined || record.init === undefined) return;
   const { sendPidfd } = await import('./pidfd.js');
   sendPidfd(options.pidfdSocket, record.init);
+}
+
+/** Loaded where somebody is to be told only. */
+async function openNotify(
+  folder: ContainerFolder,
+  host: string | undefined,
+  warn: (message: string) => void,
+): Promise<NotifyProxy | undefined> {
+  if (host === undefined) return undefined;
+  const { NotifyProxy } = await import('./notify.js');
+  return NotifyProxy.open(folder, host, warn);
 }

@@ -37,6 +37,8 @@ export interface PrepareOptions {
   readonly preserveFds?: number;
   readonly noPivot?: boolean;
   readonly noNewKeyring?: boolean;
+  /** NOTIFY_SOCKET: the container gets a socket to say that it is ready. */
+  readonly notifySocket?: string;
   /** Variables on top of the configuration's. */
   readonly environment?: readonly string[];
   /** Wait for `start` before the program runs. */
@@ -59,12 +61,15 @@ export async function prepareCreate(
   options: PrepareOptions,
 ): Promise<PreparedCreate> {
   const folder = new ContainerFolder(environment.root, id);
-  const bundle = withTerminalSize(readBundle(options.bundle), options.terminalSize);
+  let bundle = withTerminalSize(readBundle(options.bundle), options.terminalSize);
+  const notify = options.notifySocket === undefined ? undefined : await import('./notify.js');
+  if (notify !== undefined) bundle = { ...bundle, spec: notify.withNotifySocket(folder, bundle.spec) };
   const console = options.console?.(bundle.spec.process?.terminal === true);
   const networkMade = options.begin !== undefined && !environment.rootless && hasOwnNetwork(bundle.spec);
   options.begin?.(networkMade ? ['network'] : []);
   const lock = await claim(folder);
   try {
+    notify?.makeNotifyFolder(folder);
     return await make({
       environment,
       folder,

@@ -82,9 +82,20 @@ export class Runtime {
     return await runContainer(this.environment, id, options);
   }
 
-  /** @throws ContainerStatusError, StartError, HookError */
-  async start(id: string): Promise<void> {
-    this.#open(id);
+  /**
+   * @param notifySocket whom to tell that the container is ready, where it was created with one (sd_notify(3)): start waits for that
+   * @throws ContainerStatusError, StartError, HookError
+   */
+  async start(id: string, { notifySocket }: { notifySocket?: string | undefined } = {}): Promise<void> {
+    const { folder } = this.#open(id);
+    if (notifySocket === undefined) return void (await this.#start(id));
+    const { NotifyProxy } = await import('./notify.js');
+    using notify = NotifyProxy.open(folder, notifySocket, (message) => this.environment.log.warn(message));
+    const { init } = await this.#start(id);
+    await notify?.tellOf(init);
+  }
+
+  async #start(id: string): Promise<ContainerRecord> {
     using _lock = await this.#folder(id).lock();
     const { folder, record } = this.#open(id);
     const warn = (message: string) => this.environment.log.warn(message);
@@ -96,6 +107,7 @@ export class Runtime {
       await runHooksAnyway('poststop', record.hooks?.poststop, ociState(record, 'stopped'), warn);
     };
     await startContainer(folder, record, kill, warn);
+    return record;
   }
 
   state(id: string): ContainerState {
