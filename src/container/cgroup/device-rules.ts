@@ -113,6 +113,7 @@ const DEFAULT_DEVICE_RULES: readonly OciDeviceRule[] = [
   allow('c', 5, 1, 'rwm'), // /dev/console
   allow('c', 5, 2, 'rwm'), // /dev/ptmx
   allow('c', 136, undefined, 'rwm'), // /dev/pts/*
+  allow('c', 10, 200, 'rwm'), // /dev/net/tun: no default device, but VPN images make it themselves, and runc and crun let them
 ];
 
 /**

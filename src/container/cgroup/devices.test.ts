@@ -70,6 +70,7 @@ describe('a list of allowed devices', () => {
     const list = rules(...containerDeviceRules([denyAll]));
     expect(isAllowed(list, 'c', 1, 3, READ | WRITE)).toBe(true);
     expect(isAllowed(list, 'c', 136, 7, READ | WRITE)).toBe(true);
+    expect(isAllowed(list, 'c', 10, 200, READ | WRITE)).toBe(true);
     expect(isAllowed(list, 'b', 8, 0, MKNOD)).toBe(true);
     expect(isAllowed(list, 'b', 8, 0, READ)).toBe(false);
     expect(isAllowed(list, 'c', 10, 232, READ)).toBe(false);
