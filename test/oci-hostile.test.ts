@@ -210,6 +210,19 @@ test('CVE-2022-0811: kernel parameters name what belongs to the container, and n
   }
 });
 
+test('kernel parameters of the host’s network stay, by whatever path the container joins it', async () => {
+  const before = readFileSync('/proc/sys/net/ipv4/ip_default_ttl', 'utf8');
+  const bundle = await t.bundle('true', (config) => {
+    for (const namespace of config.linux.namespaces)
+      if (namespace.type === 'network') namespace.path = `/proc/${process.pid}/ns/net`;
+    config.linux.sysctl = { 'net.ipv4.ip_default_ttl': '99' };
+  });
+  const { status, stderr } = await t.oci(['run', '-b', bundle, 'one']);
+  expect(readFileSync('/proc/sys/net/ipv4/ip_default_ttl', 'utf8')).toBe(before);
+  expect(status).not.toBe(0);
+  expect(stderr).toContain('belongs to the network namespace, and the container has none of its own');
+});
+
 test('CVE-2024-40635: ids that do not fit into 32 bits are no ids, least of all root’s', async () => {
   for (const uid of [2 ** 32, 2 ** 32 - 1, -1, 1.5, 2 ** 53]) {
     const bundle = await t.bundle('id -u', (config) => {

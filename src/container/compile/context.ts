@@ -93,6 +93,8 @@ export interface CreateContext extends Context {
   readonly prepare?: boolean;
   /** The cgroup may not be there yet: it is entered after the answer {@link TAG.cgroup}. */
   readonly cgroupLater?: boolean;
+  /** Namespaces that the configuration has by a path and that are the caller's own: what belongs to them is the host's. */
+  readonly hostNamespaces?: readonly NamespaceType[];
   /** The launcher is in the container's new network namespace when it gets the plan. Only without a user namespace, which would own it. */
   readonly networkMade?: boolean;
 }

@@ -105,7 +105,7 @@ export function runInit(init: ProgramBuilder, creation: Creation): void {
   buildRoot(init, creation, first ? () => {} : enterCgroups);
   enterRoot(init, spec, context, namespaces.has('mount'));
 
-  writeSysctls(init, spec, namespaces);
+  writeSysctls(init, spec, (type) => namespaces.has(type) && context.hostNamespaces?.includes(type) !== true);
   setScheduling(init, process, spec.linux);
   // procfs is needed to open the fifo with, and for nothing else from here on.
   const kept = [

@@ -158,6 +158,17 @@ describe('what would reach beyond the container', () => {
       /belongs to the network namespace, and the container has none/,
     ],
     [
+      "a kernel parameter of the host's network, which is joined by its path",
+      {
+        linux: {
+          namespaces: [{ type: 'mount' }, { type: 'network', path: '/run/docker/netns/default' }],
+          sysctl: { 'net.ipv4.ip_forward': '1' },
+        },
+        context: { hostNamespaces: ['network'] },
+      },
+      /belongs to the network namespace, and the container has none/,
+    ],
+    [
       'a kernel parameter by a path',
       { linux: { sysctl: { 'net/../kernel/panic': '1' } } },
       /is not the name of a kernel parameter/,

@@ -3,10 +3,10 @@
  * the procfs that the launcher opened and checked on the host, never through the container's /proc (which kernel parameters are meant
  * is decided by the writer's namespaces, not by the procfs).
  */
+import type { NamespaceType } from '../spec/namespaces.js';
 import type { OciSpec } from '../spec/types.js';
 import type { ProgramBuilder } from './builder.js';
 import { CompileError } from './errors.js';
-import type { NamespacePlan } from './namespaces.js';
 
 /** ipc_namespaces(7) */
 const IPC: ReadonlySet<string> = new Set([
@@ -27,11 +27,11 @@ export function sysctlPath(name: string): string {
   return name.replace(/[./]/g, (separator) => (separator === '.' ? '/' : '.'));
 }
 
-function check(name: string, path: string, namespaces: NamespacePlan): string | undefined {
+function check(name: string, path: string, has: (type: NamespaceType) => boolean): string | undefined {
   if (path.startsWith('/') || path.split('/').some((part) => part === '' || part === '.' || part === '..'))
     return 'is not the name of a kernel parameter';
   const needs = (type: 'ipc' | 'network' | 'uts' | 'user') =>
-    namespaces.has(type)
+    has(type)
       ? undefined
       : `belongs to the ${type} namespace, and the container has none of its own: it would change the host's`;
   if (IPC.has(path) || path.startsWith('fs/mqueue/')) return needs('ipc');
@@ -42,14 +42,21 @@ function check(name: string, path: string, namespaces: NamespacePlan): string | 
   return "belongs to no namespace: it would change the host's";
 }
 
-/** @throws CompileError for parameters that are the host's */
-export function writeSysctls(init: ProgramBuilder, spec: OciSpec, namespaces: NamespacePlan): void {
+/**
+ * @param has whether the container has a namespace that is not the host's
+ * @throws CompileError for parameters that are the host's
+ */
+export function writeSysctls(
+  init: ProgramBuilder,
+  spec: OciSpec,
+  has: (type: NamespaceType) => boolean,
+): void {
   for (const [name, value] of Object.entries(spec.linux?.sysctl ?? {})) {
     const path = sysctlPath(name);
     const problem =
       path === 'kernel/domainname' && spec.domainname !== undefined
         ? 'would change what the member domainname of the configuration sets'
-        : check(name, path, namespaces);
+        : check(name, path, has);
     if (problem !== undefined) throw new CompileError(`linux.sysctl[${JSON.stringify(name)}]`, problem);
     init.writeFile(`set the kernel parameter ${name} to ${value}`, 'proc', `sys/${path}`, value, {
       hint: 'The kernel must have the parameter and take the value.',

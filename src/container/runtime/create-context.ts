@@ -1,8 +1,11 @@
 /** What the plan's compiler is told besides config.json when a container is created. */
+import { statSync } from 'node:fs';
 import type { Cgroup } from '../cgroup/cgroup.js';
 import type { CgroupLayout } from '../cgroup/layout.js';
 import type { ConsoleSocket, CreateContext } from '../compile/context.js';
 import { cachedSeccomp } from '../seccomp/cache.js';
+import { NAMESPACES, type NamespaceType } from '../spec/namespaces.js';
+import type { OciSpec } from '../spec/types.js';
 import type { Bundle } from './bundle.js';
 import type { RuntimeEnvironment } from './environment.js';
 import { homeOf } from './home.js';
@@ -26,7 +29,16 @@ export interface Wanted {
 
 /** @param layout as it is for the caller, whose cgroups the container may see */
 export function contextOf(
-  { environment: { log }, folder, bundle, options, console, resctrl, cgroupLater, networkMade }: Wanted,
+  {
+    environment: { log, caller },
+    folder,
+    bundle,
+    options,
+    console,
+    resctrl,
+    cgroupLater,
+    networkMade,
+  }: Wanted,
   cgroup: Cgroup,
   layout: CgroupLayout,
 ): CreateContext {
@@ -35,6 +47,7 @@ export function contextOf(
   const home = homeOf(rootfs, spec.process);
   const seccomp = spec.linux?.seccomp;
   const context = cgroupContext(cgroup, layout);
+  const hostNamespaces = spec.linux?.sysctl === undefined ? [] : joinedOwn(spec, caller);
   return {
     id: folder.id,
     host: hostFacts(),
@@ -50,9 +63,27 @@ export function contextOf(
     ...(options.waitForStart ? { execFifo: folder.fifoPath } : {}),
     ...(console === undefined ? {} : { console }),
     ...(context === undefined ? {} : { cgroup: context }),
+    ...(hostNamespaces.length === 0 ? {} : { hostNamespaces }),
     ...(resctrl === undefined ? {} : { resctrlTasks: resctrl.tasks }),
     ...(seccomp === undefined ? {} : { seccomp: cachedSeccomp(seccomp, '/linux/seccomp') }),
     ...(home === undefined ? {} : { home }),
     ...(environment === undefined ? {} : { environment }),
   };
+}
+
+/** Namespaces that are joined by a path and are the caller's: docker names the host's network so. A path that does not work is told of later. */
+function joinedOwn({ linux }: OciSpec, caller: number | undefined): NamespaceType[] {
+  const identity = (path: string) => {
+    try {
+      const { dev, ino } = statSync(path);
+      return `${dev} ${ino}`;
+    } catch {
+      return undefined;
+    }
+  };
+  return (linux?.namespaces ?? []).flatMap(({ type, path }) => {
+    if (path === undefined) return [];
+    const own = identity(`/proc/${caller ?? 'self'}/ns/${NAMESPACES[type].file}`);
+    return own !== undefined && own === identity(path) ? [type] : [];
+  });
 }
