@@ -1,6 +1,7 @@
 /** What the image commands share: the store, how to stop, tables and ages. */
 import { Option } from 'commander';
 import type * as Images from '../container/image/index.js';
+import { escaped, escapedJson } from '../sys/errors.js';
 import { UsageError } from './usage-error.js';
 
 export interface StoreFlags {
@@ -38,11 +39,12 @@ export async function openSession(flags: StoreFlags): Promise<Session> {
 }
 
 export function print(value: unknown): void {
-  process.stdout.write(`${JSON.stringify(value, undefined, 2)}\n`);
+  process.stdout.write(`${escapedJson(JSON.stringify(value, undefined, 2))}\n`);
 }
 
-/** Columns under their titles. */
-export function table(rows: readonly (readonly string[])[]): string {
+/** Columns under their titles; what an image says in them steers no terminal. */
+export function table(cells: readonly (readonly string[])[]): string {
+  const rows = cells.map((row) => row.map(escaped));
   const widths = (rows[0] ?? []).map((_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0)));
   const line = (row: readonly string[]): string =>
     row.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join('  ');

@@ -21,3 +21,10 @@ test.each([
 ])('anything else that is thrown (%s) is an internal error and gives text', (thrown, words) => {
   expect(failureText(thrown, false)).toContain(`tvmm: internal error: ${words}`);
 });
+
+test('nothing in a message steers the terminal', () => {
+  const error = new TvmmError('bad \u001b[2J name\u009b\u202e\nand more', { code: 'X', hint: 'look\u0007' });
+  expect(failureText(error, false)).toBe(
+    'tvmm: bad \\x1b[2J name\\x9b\\u{202e}\nand more\nhint: look\\x07\n',
+  );
+});

@@ -8,6 +8,8 @@ import { declare, lastErrno, type Pointer } from './libc.js';
 
 /** openat2(2), <linux/openat2.h>. */
 export const RESOLVE_NO_MAGICLINKS = 0x02;
+export const RESOLVE_NO_SYMLINKS = 0x04;
+export const RESOLVE_BENEATH = 0x08;
 export const RESOLVE_IN_ROOT = 0x10;
 
 export const O_PATH = 0o10000000;

@@ -15,6 +15,23 @@ export interface TvmmErrorOptions {
   cause?: unknown;
 }
 
+/** What steers a terminal (controls of both sets, and what turns the direction of text), or ends a line, written as `\\xNN` or `\\u{NNNN}`. */
+export function escaped(text: string): string {
+  return text.replace(/[\p{Cc}\p{Zl}\p{Zp}\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu, (one) => {
+    const code = one.codePointAt(0) ?? 0;
+    const hex = code.toString(16).padStart(2, '0');
+    return code < 0x100 ? `\\x${hex}` : `\\u{${hex}}`;
+  });
+}
+
+/** JSON's own text: the same characters as its escapes, so that it stays the same document. */
+export function escapedJson(text: string): string {
+  return text.replace(
+    /[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g,
+    (one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+}
+
 /** Base class: `message` is one clear sentence, `code` is stable, `hint` says what to do next. */
 export class TvmmError extends Error {
   readonly code: string;

@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import type { EngineContext } from '../../container/engine/context.js';
 import { StartError } from '../../container/engine/errors.js';
 import type { ContainerRecord } from '../../container/engine/record.js';
+import { escaped, escapedJson } from '../../sys/errors.js';
 import { log } from '../log.js';
 import { failureText } from '../report.js';
 import { parseSize } from '../units.js';
@@ -62,9 +63,8 @@ export function wantsJson(options: { json?: boolean; format?: string }): boolean
 }
 
 export function printJson(value: unknown): void {
-  process.stdout.write(
-    `${JSON.stringify(value, (_key, one: unknown) => (typeof one === 'bigint' ? Number(one) : one), 2)}\n`,
-  );
+  const plain = (_key: string, one: unknown) => (typeof one === 'bigint' ? Number(one) : one);
+  process.stdout.write(`${escapedJson(JSON.stringify(value, plain, 2))}\n`);
 }
 
 /** Does the same to each container and prints its name; one that fails does not keep the others from it. */
@@ -158,8 +158,9 @@ export function age(since: string | undefined, now = Date.now()): string {
   return `${seconds} second${seconds === 1 ? '' : 's'}`;
 }
 
-/** Columns as wide as their widest cell. */
-export function table(rows: readonly (readonly string[])[]): string {
+/** Columns as wide as their widest cell. What stands in the cells is often a container's or an image's: it steers no terminal. */
+export function table(cells: readonly (readonly string[])[]): string {
+  const rows = cells.map((row) => row.map(escaped));
   const widths = rows.reduce<number[]>(
     (all, row) => row.map((cell, i) => Math.max(all[i] ?? 0, cell.length)),
     [],

@@ -1,5 +1,6 @@
 /** `tvmm diff`: what a container has changed in its root file system. */
 import type { Command } from 'commander';
+import { escaped } from '../../sys/errors.js';
 import { engine, printJson, wantsJson, withJson } from './common.js';
 
 const HELP = `
@@ -31,7 +32,7 @@ export function register(program: Command): void {
         return;
       }
       // Control characters of a name must not reach the terminal.
-      const shown = (path: string) => JSON.stringify(path).slice(1, -1);
+      const shown = (path: string) => escaped(JSON.stringify(path).slice(1, -1));
       process.stdout.write(changes.map(({ kind, path }) => `${LETTERS[kind]} ${shown(path)}\n`).join(''));
     });
 }

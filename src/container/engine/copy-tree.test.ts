@@ -10,6 +10,8 @@ import {
   openSync,
   readFileSync,
   readlinkSync,
+  renameSync,
+  rmdirSync,
   rmSync,
   symlinkSync,
   utimesSync,
@@ -97,6 +99,25 @@ describe('a copied tree', () => {
     symlinkSync(join(base, 'outside'), join(base, 'root/data/copy'));
     expect(() => copyInto('data', 'copy')).toThrow(/cannot (make|open) the folder/);
     expect(existsSync(join(base, 'outside/file'))).toBe(false);
+  });
+
+  it('for the host follows no link that somebody puts in the place of a folder meanwhile', () => {
+    mkdirSync(join(base, 'root/target/sub'), { recursive: true });
+    using writer = new TreeWriter(root, 'target', { ...options, strict: true });
+    const write = (one: TarEntry) => {
+      writer.entry(one);
+      writer.endEntry();
+    };
+    write(entry('sub', { type: 'directory' }));
+    rmdirSync(join(base, 'root/target/sub'));
+    symlinkSync('/data', join(base, 'root/target/sub'));
+    expect(() => writer.entry(entry('sub/victim'))).toThrow(/ELOOP/);
+    // Nor when the folder itself is swapped.
+    renameSync(join(base, 'root/target'), join(base, 'root/moved'));
+    symlinkSync('/data', join(base, 'root/target'));
+    write(entry('mine'));
+    expect(existsSync(join(base, 'root/data/victim'))).toBe(false);
+    expect(existsSync(join(base, 'root/moved/mine'))).toBe(true);
   });
 
   it('loses set-uid bits where the mask says so', () => {

@@ -19,8 +19,10 @@ import {
   O_PATH,
   openat,
   openat2,
+  RESOLVE_BENEATH,
   RESOLVE_IN_ROOT,
   RESOLVE_NO_MAGICLINKS,
+  RESOLVE_NO_SYMLINKS,
   symlinkat,
   unlinkat,
 } from '../../sys/at.js';
@@ -33,6 +35,7 @@ import { encodeDevice } from './device-number.js';
 import { CopyError } from './errors.js';
 
 const INSIDE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
+const STRICT = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS;
 /** File types of mode_t (inode(7)). */
 const KINDS = { char: 0o020000, block: 0o060000, fifo: 0o010000 } as const;
 
@@ -59,6 +62,8 @@ export interface WriterOptions {
   readonly special?: boolean;
   /** Set extended attributes that belong to the file. */
   readonly xattrs?: boolean;
+  /** Below the folder no link is followed: somebody else may be able to put one there, and the root is the host's. */
+  readonly strict?: boolean;
 }
 
 /** Writes entries below a folder. */
@@ -70,6 +75,8 @@ export class TreeWriter implements TarHandler, Disposable {
   /** Names that were left out. */
   readonly skipped: string[] = [];
   #lostXattrs = 0;
+  /** The folder itself, where it must stay the one that was named. */
+  #base = -1;
 
   /** @param root O_PATH descriptor of the root that nothing leaves @param base path of the folder inside it */
   constructor(
@@ -79,9 +86,22 @@ export class TreeWriter implements TarHandler, Disposable {
   ) {}
 
   #parent(folder: string): number {
+    const fd = this.#openParent(folder);
+    return fd === -1
+      ? fail('open the folder', [this.base, folder].filter((part) => part !== '').join('/'))
+      : fd;
+  }
+
+  /** @returns -1 with errno set */
+  #openParent(folder: string): number {
+    if (this.options.strict === true) {
+      if (this.#base === -1)
+        this.#base = openat2(this.root, this.base === '' ? '.' : this.base, O_PATH | O_DIRECTORY, INSIDE);
+      if (this.#base === -1) return -1;
+      return openat2(this.#base, folder === '' ? '.' : folder, O_PATH | O_DIRECTORY, STRICT);
+    }
     const path = [this.base, folder].filter((part) => part !== '').join('/');
-    const fd = openat2(this.root, path === '' ? '.' : path, O_PATH | O_DIRECTORY, INSIDE);
-    return fd === -1 ? fail('open the folder', path) : fd;
+    return openat2(this.root, path === '' ? '.' : path, O_PATH | O_DIRECTORY, INSIDE);
   }
 
   entry(entry: TarEntry): void {
@@ -170,8 +190,7 @@ export class TreeWriter implements TarHandler, Disposable {
   finish(): void {
     for (const { path, mtime } of this.#times.reverse()) {
       const { folder, base } = splitPath(path);
-      const at = [this.base, folder].filter((part) => part !== '').join('/');
-      const parent = openat2(this.root, at === '' ? '.' : at, O_PATH | O_DIRECTORY, INSIDE);
+      const parent = this.#openParent(folder);
       // Moved meanwhile: its time is somebody else's matter then.
       if (parent === -1) continue;
       lutimensat(parent, base, mtime.seconds, mtime.nanoseconds);
@@ -191,11 +210,17 @@ export class TreeWriter implements TarHandler, Disposable {
       this.#setXattrs(this.#file, this.#entry);
       futimens(this.#file, mtime.seconds, mtime.nanoseconds);
     }
-    this[Symbol.dispose]();
+    this.#closeFile();
+  }
+
+  #closeFile(): void {
+    if (this.#file !== -1) closeSync(this.#file);
+    this.#file = -1;
   }
 
   [Symbol.dispose](): void {
-    if (this.#file !== -1) closeSync(this.#file);
-    this.#file = -1;
+    this.#closeFile();
+    if (this.#base !== -1) closeSync(this.#base);
+    this.#base = -1;
   }
 }

@@ -118,8 +118,8 @@ function containerWriter(record: ContainerRecord, { archive = false }: CopyOptio
 /** On the host things belong to who copies; a container's set-uid programs must not become the host's unasked. */
 function hostWriter({ archive = false }: CopyOptions): WriterOptions {
   return archive
-    ? { owner: ({ uid, gid }) => ({ uid, gid }), modeMask: 0o7777, special: true, xattrs: true }
-    : { owner: undefined, modeMask: 0o777 };
+    ? { owner: ({ uid, gid }) => ({ uid, gid }), modeMask: 0o7777, special: true, xattrs: true, strict: true }
+    : { owner: undefined, modeMask: 0o777, strict: true };
 }
 
 function containerWalk(record: ContainerRecord, { archive = false }: CopyOptions): WalkOptions {

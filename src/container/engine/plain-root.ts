@@ -3,8 +3,9 @@
  * The folder belongs to somebody else outside, so that its root could make no mount point in it; it is not written to. What is written goes
  * into <root>/plain/<id>, and goes with the container.
  */
-import { chmodSync, chownSync, mkdirSync, rmSync, statSync } from 'node:fs';
+import { chmodSync, chownSync, mkdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { removeTreeSync } from '../../sys/remove-tree.js';
 import type { OwnerMap } from '../image/owners.js';
 import type { RootfsPlan } from '../image/rootfs-plan.js';
 import type { RootParts } from './context.js';
@@ -71,5 +72,5 @@ export async function unmountPlain(root: string, id: string, lower: string, firs
 /** What was written goes as well. */
 export async function removePlain(root: string, id: string, lower: string, firstId: number): Promise<void> {
   await unmountPlain(root, id, lower, firstId);
-  rmSync(join(root, 'plain', id), { recursive: true, force: true });
+  removeTreeSync(join(root, 'plain', id));
 }

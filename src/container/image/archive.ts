@@ -9,6 +9,7 @@ import {
   mkdirSync,
   openSync,
   readFileSync,
+  realpathSync,
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -47,12 +48,21 @@ export function readPart(source: ArchiveSource, name: string, limit: number): Bu
   return readFileSync(part.path);
 }
 
-/** An OCI layout in a folder of the user's. */
+/** A layout, or an archive that was unpacked, in a folder. Others may have put links into it: none leads out of it. */
 export function folderSource(folder: string): ArchiveSource {
+  const root = realpathSync(folder);
+  const real = (path: string): string | undefined => {
+    try {
+      return realpathSync(path);
+    } catch {
+      return undefined;
+    }
+  };
   return {
     what: folder,
     part(name) {
-      const path = join(folder, entryPath(name));
+      const path = real(join(root, entryPath(name)));
+      if (path?.startsWith(root === '/' ? '/' : `${root}/`) !== true) return undefined;
       const stats = lstatSync(path, { throwIfNoEntry: false });
       return stats?.isFile() === true ? { path, size: stats.size, digest: undefined } : undefined;
     },
@@ -134,13 +144,16 @@ export async function archiveSource(
   mkdirSync(scratch, { mode: 0o700 });
   using spool = new Spool(scratch, options.maxBytes);
   const reader = new TarReader(spool);
-  let isEmpty = true;
+  let length = 0;
   for await (const chunk of decompress(input)) {
     options.signal?.throwIfAborted();
-    isEmpty = isEmpty && chunk.length === 0;
+    length += chunk.length;
+    // As for layers: headers and padding have room, endless zeros behind the end have not.
+    if (length > options.maxBytes * 2 + 2 ** 30)
+      throw new ImageFormatError(`${what} unpacks to more than there is room for`, { code: 'DISK_FULL' });
     reader.write(chunk);
   }
-  if (isEmpty) throw new ImageFormatError(`${what} is empty`, { code: 'IMAGE_FORMAT' });
+  if (length === 0) throw new ImageFormatError(`${what} is empty`, { code: 'IMAGE_FORMAT' });
   reader.end();
   const { parts, links } = spool;
   return {

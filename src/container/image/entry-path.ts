@@ -2,6 +2,7 @@
  * Names in layers, made safe before they reach the file system: relative, without `..`, `.`, empty parts or NUL, short enough; and the
  * names that mean something else than a file (OCI image-spec, layer.md, "Whiteouts").
  */
+import { escaped } from '../../sys/errors.js';
 import { LayerError } from './errors.js';
 
 /** Linux: NAME_MAX and PATH_MAX. */
@@ -12,9 +13,9 @@ const OPAQUE = '.wh..wh..opq';
 /** What aufs left in its layers: never a file of the image. */
 const AUFS = '.wh..wh.';
 
-/** A byte string for a message. */
+/** A byte string for a message, quoted: nothing in it steers a terminal. */
 export function printable(name: string): string {
-  return JSON.stringify(Buffer.from(name.slice(0, 300), 'latin1').toString());
+  return escaped(JSON.stringify(Buffer.from(name.slice(0, 300), 'latin1').toString()));
 }
 
 function refuse(name: string, why: string): never {

@@ -1,20 +1,30 @@
 /**
  * What can go wrong with images: one class per operation. The message is a sentence that names the image, the file or the server.
  */
-import { TvmmError } from '../../sys/errors.js';
+import { escaped, TvmmError, type TvmmErrorOptions } from '../../sys/errors.js';
+
+/** Much of what these messages quote was written by strangers: they stay on one line, and nothing in them steers a terminal. */
+class ImageError extends TvmmError {
+  constructor(message: string, options: TvmmErrorOptions) {
+    super(escaped(message), {
+      ...options,
+      ...(options.hint === undefined ? {} : { hint: escaped(options.hint) }),
+    });
+  }
+}
 
 /** An image name, a digest or a platform that a user wrote is not one. */
-export class ImageNameError extends TvmmError {}
+export class ImageNameError extends ImageError {}
 /** A manifest, index, configuration or layout that does not follow its specification. */
-export class ImageFormatError extends TvmmError {}
+export class ImageFormatError extends ImageError {}
 /** Bytes that do not have the digest or the size that they were promised with. */
-export class DigestMismatchError extends TvmmError {}
+export class DigestMismatchError extends ImageError {}
 /** A tar archive that is malformed. */
-export class TarError extends TvmmError {}
+export class TarError extends ImageError {}
 /** A layer that cannot or must not be unpacked. */
-export class LayerError extends TvmmError {}
+export class LayerError extends ImageError {}
 /** A registry that cannot be reached, or answers with something else than was asked. */
-export class RegistryError extends TvmmError {
+export class RegistryError extends ImageError {
   /** HTTP status of the answer, where there was one. */
   readonly status: number | undefined;
   constructor(
@@ -26,13 +36,13 @@ export class RegistryError extends TvmmError {
   }
 }
 /** Credentials that are wrong, missing or unreadable. */
-export class CredentialError extends TvmmError {}
+export class CredentialError extends ImageError {}
 /** The image store: no such image, in use, locked, or damaged. */
-export class ImageStoreError extends TvmmError {}
+export class ImageStoreError extends ImageError {}
 /** A container's root file system cannot be made or mounted. */
-export class RootfsError extends TvmmError {}
+export class RootfsError extends ImageError {}
 /** A user or group that the image names is not in its files. */
-export class UserError extends TvmmError {}
+export class UserError extends ImageError {}
 
 /** What node:fs says of a full or closed disk, as a sentence about the store. Everything else stays as it is. */
 export function explainDisk(error: unknown, root: string): unknown {

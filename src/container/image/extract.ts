@@ -48,6 +48,13 @@ const MAX_ENTRIES = 5_000_000;
 /** Folders that give way make us look through all that are known: a layer that does nothing else would keep us busy for days. */
 const MAX_LOOKS = 4_000_000;
 
+/**
+ * Names are kept until the last entry, and a layer that packs to a few MB can have gigabytes of them. What one costs beside its own
+ * bytes is a guess at V8's.
+ */
+const MAX_KEPT = 512 * 2 ** 20;
+const KEPT_NAME = 200;
+
 export interface ExtractOptions {
   /**
    * `overlay`: as an overlayfs layer, marks in `trusted.*`; `overlay-user`: the same for overlays mounted with `userxattr`;
@@ -58,6 +65,8 @@ export interface ExtractOptions {
   readonly privileged: boolean;
   /** Most bytes of files that are written. */
   readonly maxBytes: number;
+  /** Most bytes of names that are kept in memory. */
+  readonly maxNames?: number;
   /** Folders of the layers below, topmost first, for folders that the layer does not list. */
   readonly lower?: readonly string[];
   /** Owners as a user namespace maps them: how a plain copy serves one. */
@@ -89,6 +98,7 @@ export class LayerExtractor implements TarHandler, Disposable {
   readonly #whiteouts = new Set<string>();
   #fd = -1;
   #looks = 0;
+  #kept = 0;
   #current: TarEntry | undefined;
 
   /** @param folder exists; empty, or for `apply` what the lower layers left @throws SystemError */
@@ -209,7 +219,7 @@ export class LayerExtractor implements TarHandler, Disposable {
       this.#whiteout(folder, marker.kind === 'whiteout' ? marker.base : base);
       return;
     }
-    if (this.#applies) this.#made.add(path);
+    this.#noteMade(path);
     switch (entry.type) {
       case 'directory':
         this.#directory(folder, base, path, entry);
@@ -231,6 +241,23 @@ export class LayerExtractor implements TarHandler, Disposable {
       default:
         this.#special(folder, base, path, entry);
     }
+  }
+
+  #keep(path: string): void {
+    this.#kept += path.length + KEPT_NAME;
+    if (this.#kept > (this.#options.maxNames ?? MAX_KEPT))
+      throw new LayerError('the names in the layer are too many and too long', { code: 'LAYER_TOO_LARGE' });
+  }
+
+  #noteMade(path: string): void {
+    if (!this.#applies || this.#made.has(path)) return;
+    this.#keep(path);
+    this.#made.add(path);
+  }
+
+  #noteFolder(path: string, meta: FolderMeta): void {
+    if (!this.#folders.has(path)) this.#keep(path);
+    this.#folders.set(path, meta);
   }
 
   /** Makes a name; what a lower layer or an earlier entry left there makes room. @returns the parent's descriptor */
@@ -282,7 +309,7 @@ export class LayerExtractor implements TarHandler, Disposable {
   }
 
   #setFolder(path: string, base: string, entry: TarEntry): void {
-    this.#folders.set(path, { mode: entry.mode, mtime: entry.mtime });
+    this.#noteFolder(path, { mode: entry.mode, mtime: entry.mtime });
     const at = base === '' ? this.#root.fd : this.#root.folder(splitPath(path).folder);
     this.#setOwner(at, base, entry);
     const own = procPath(at, base === '' ? '.' : base);
@@ -290,10 +317,10 @@ export class LayerExtractor implements TarHandler, Disposable {
   }
 
   #implicitFolder(path: string, like: LowerFolder | undefined): void {
-    if (this.#applies) this.#made.add(path);
+    this.#noteMade(path);
     const { folder, base } = splitPath(path);
     const now = { seconds: Math.floor((like?.mtimeMs ?? 0) / 1000), nanoseconds: 0 };
-    this.#folders.set(path, { mode: like === undefined ? 0o755 : like.mode & 0o7777, mtime: now });
+    this.#noteFolder(path, { mode: like === undefined ? 0o755 : like.mode & 0o7777, mtime: now });
     if (!this.#options.privileged) return;
     const { owners } = this.#options;
     const owner =
@@ -363,6 +390,7 @@ export class LayerExtractor implements TarHandler, Disposable {
     }
     const parent = this.#root.folder(folder);
     if (mknodat(parent, base, S_IFCHR, 0) !== -1) {
+      this.#keep(path);
       this.#whiteouts.add(path);
       return;
     }

@@ -4,6 +4,7 @@
 import { randomBytes } from 'node:crypto';
 import { chmod, open, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { isTooLong, removeDeepTree } from '../../sys/remove-tree.js';
 
 /** A name for something unfinished. */
 export function temporaryName(prefix: string): string {
@@ -39,11 +40,18 @@ export async function writeWhole(path: string, bytes: Uint8Array | string, scrat
   await syncFolder(dirname(path));
 }
 
-/** Removes a tree, also where a user who is not root has folders in it that are closed to their own owner. */
+/**
+ * Removes a tree, also where a user who is not root has folders in it that are closed to their own owner, and where folders are nested
+ * deeper than paths reach.
+ */
 export async function removeTree(path: string): Promise<void> {
   try {
     await rm(path, { recursive: true, force: true });
   } catch (error) {
+    if (isTooLong(error)) {
+      removeDeepTree(path);
+      return;
+    }
     if (process.geteuid?.() === 0) throw error;
     await openFolders(path);
     await rm(path, { recursive: true, force: true });

@@ -2,7 +2,7 @@
  * Layers in the store: unpacked once, shared by every image that has the same stack up to there, and only visible when they are whole.
  */
 import { createReadStream } from 'node:fs';
-import { mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { access, mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { syncfs } from '../../sys/at.js';
 import { check } from '../../sys/libc.js';
@@ -65,9 +65,13 @@ export async function ensureLayer(
   if (chainId === undefined || diffId === undefined || descriptor === undefined) {
     throw new ImageStoreError(`the image has no layer ${index}`, { code: 'STORE_DAMAGED' });
   }
-  if ((await layerInfo(store, chainId)) !== undefined) return;
+  if (await isUnpacked(store, chainId, descriptor.digest)) return;
   using _lock = await store.lockItem('layer', chainId, options);
-  if ((await layerInfo(store, chainId)) !== undefined) return;
+  if ((await layerInfo(store, chainId)) !== undefined) {
+    if (!(await isUnpacked(store, chainId, descriptor.digest)))
+      await vouch(store, chainId, diffId, descriptor.digest, options);
+    return;
+  }
   const lower = image.chain
     .slice(0, index)
     .map((one) => diffFolder(store, one))
@@ -75,7 +79,7 @@ export async function ensureLayer(
   const folder = store.path('tmp', temporaryName('layer'));
   await mkdir(join(folder, 'diff'), { recursive: true, mode: 0o755 });
   try {
-    const blob = createReadStream(store.blobPath(descriptor.digest), { highWaterMark: 256 * 1024 });
+    const blob = openBlob(store, descriptor.digest);
     const unpacked = !(await canOverlay(store))
       ? await checkLayer(blob, diffId, options.signal)
       : await unpackLayer(blob, join(folder, 'diff'), {
@@ -94,6 +98,7 @@ export async function ensureLayer(
       skippedDevices: unpacked.skippedDevices,
     };
     await writeFile(join(folder, 'layer.json'), JSON.stringify(info));
+    await writeFile(join(folder, markOf(descriptor.digest)), '');
     const handle = await open(folder, 'r');
     try {
       // One call for thousands of files: after the rename below the layer counts as good for ever.
@@ -108,6 +113,44 @@ export async function ensureLayer(
     if (options.signal?.aborted !== true) await discardDamaged(store, descriptor.digest, error);
     throw error;
   }
+}
+
+/** The file that says that a blob unpacks to a layer. */
+function markOf(blob: Digest): string {
+  return `from-${blob.replace(':', '-')}`;
+}
+
+/** Whether a layer is there and known to be what this blob unpacks to. */
+export async function isUnpacked(store: ImageStore, chainId: Digest, blob: Digest): Promise<boolean> {
+  if ((await layerInfo(store, chainId)) === undefined) return false;
+  return access(join(store.layerFolder(chainId), markOf(blob))).then(
+    () => true,
+    () => false,
+  );
+}
+
+/**
+ * A layer is there, from another blob: the same archive packed otherwise, or a configuration that names layers which its author never had,
+ * to read what stands in them. @throws DigestMismatchError for the latter
+ */
+async function vouch(
+  store: ImageStore,
+  chainId: Digest,
+  diffId: Digest,
+  blob: Digest,
+  options: StoreOptions,
+): Promise<void> {
+  try {
+    await checkLayer(openBlob(store, blob), diffId, options.signal);
+  } catch (error) {
+    if (options.signal?.aborted !== true) await discardDamaged(store, blob, error);
+    throw error;
+  }
+  await writeFile(join(store.layerFolder(chainId), markOf(blob)), '');
+}
+
+function openBlob(store: ImageStore, digest: Digest): AsyncIterable<Uint8Array> {
+  return createReadStream(store.blobPath(digest), { highWaterMark: 256 * 1024 });
 }
 
 /** Where no overlay can be mounted, the layer stays packed until a root is made of it; that it is right is checked now. */

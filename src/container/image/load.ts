@@ -193,10 +193,12 @@ async function loadLayout(
   return images;
 }
 
-/** A part's digest; archives' parts have passed through, so it is known. */
-function knownDigest(part: Part): Digest {
-  if (part.digest === undefined) throw new Error('a part of an archive has no digest');
-  return part.digest;
+/** A part's digest: known where it has passed through. */
+async function partDigest(part: Part): Promise<Digest> {
+  if (part.digest !== undefined) return part.digest;
+  const digester = new Digester();
+  for await (const chunk of partStream(part)) digester.update(chunk);
+  return digester.digest();
 }
 
 async function firstBytes(part: Part): Promise<Buffer> {
@@ -226,7 +228,7 @@ async function loadDocker(
     for (const part of parts) {
       const compression = sniffCompression(await firstBytes(part));
       const mediaType = { none: MEDIA.layer, gzip: MEDIA.layerGzip, zstd: MEDIA.layerZstd }[compression];
-      layers.push({ mediaType, digest: knownDigest(part), size: part.size });
+      layers.push({ mediaType, digest: await partDigest(part), size: part.size });
     }
     const config: Descriptor = {
       mediaType: MEDIA.config,

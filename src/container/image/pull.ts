@@ -8,7 +8,7 @@ import { checkLayerCount, parseImageConfig } from './config.js';
 import { chainIds, type Digest, Digester, verifyDigest } from './digest.js';
 import { explainDisk, ImageFormatError, ImageStoreError } from './errors.js';
 import { syncFolder } from './files.js';
-import { ensureLayer, layerInfo } from './layers.js';
+import { ensureLayer, isUnpacked } from './layers.js';
 import {
   compressionOf,
   type Descriptor,
@@ -131,7 +131,7 @@ async function fetchLayers(
       await fetched[i]?.promise;
       signal.throwIfAborted();
       const chainId = image.chain[i];
-      if (chainId !== undefined && (await layerInfo(store, chainId)) === undefined) {
+      if (chainId !== undefined && !(await isUnpacked(store, chainId, layer.digest))) {
         options.onProgress?.({ kind: 'unpacking', digest: layer.digest });
         await ensureLayer(store, image, i, { signal });
       }

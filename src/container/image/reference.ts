@@ -26,10 +26,13 @@ const HOST =
   /^(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*|\[[0-9a-fA-F:.]+\])(?::([0-9]{1,5}))?$/;
 
 function refuse(text: string, why: string): never {
-  throw new ImageNameError(`"${text.slice(0, 300)}" is no image name: ${why}`, {
-    code: 'REFERENCE_INVALID',
-    hint: 'An image is named [REGISTRY/]REPOSITORY[:TAG][@DIGEST], for example debian:12 or localhost:5000/team/app@sha256:….',
-  });
+  throw new ImageNameError(
+    `"${text.length > 300 ? `${text.slice(0, 300)}…` : text}" is no image name: ${why}`,
+    {
+      code: 'REFERENCE_INVALID',
+      hint: 'An image is named [REGISTRY/]REPOSITORY[:TAG][@DIGEST], for example debian:12 or localhost:5000/team/app@sha256:….',
+    },
+  );
 }
 
 /** The first part of a name is a registry when it cannot be part of a repository of the default one. */

@@ -134,8 +134,8 @@ export class TarReader {
     this.#meta = undefined;
     const body = Buffer.concat(meta.chunks);
     if (meta.type === 'x') this.#pax = parsePax(body);
-    else if (meta.type === 'L') this.#longName = body.toString('latin1').replace(/\0.*$/s, '');
-    else if (meta.type === 'K') this.#longLink = body.toString('latin1').replace(/\0.*$/s, '');
+    else if (meta.type === 'L') this.#longName = untilNul(body);
+    else if (meta.type === 'K') this.#longLink = untilNul(body);
     // A global header ('g') holds comments in practice; no reader of layers applies it to later entries.
     else parsePax(body);
   }
@@ -202,6 +202,12 @@ export class TarReader {
       xattrs: pax === undefined ? NO_XATTRS : xattrsOf(pax),
     };
   }
+}
+
+/** Cut off before it becomes a string: a part of a string would keep all of it in memory for as long as the name is known. */
+function untilNul(body: Buffer): string {
+  const end = body.indexOf(0);
+  return body.toString('latin1', 0, end === -1 ? body.length : end);
 }
 
 /** Owners are 32 bits, and the highest value means "leave it" to chown(2). */

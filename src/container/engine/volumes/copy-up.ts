@@ -2,9 +2,10 @@
  * Volumes at a container's start: each is there, and a new one has what the image has at its place (docker's copy-up), with owners, modes and
  * attributes. Interrupted copies are begun anew. The image's tree may be hostile: it is read through copy-walk.ts, below its root alone.
  */
-import { chownSync, closeSync, constants, fstatSync, openSync, readdirSync, rmSync } from 'node:fs';
+import { chownSync, closeSync, constants, fstatSync, openSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { byteString, fchmodat, lchownat, O_DIRECTORY, O_PATH } from '../../../sys/at.js';
+import { removeTreeSync } from '../../../sys/remove-tree.js';
 import type { EngineContext } from '../context.js';
 import { locate, TreeWriter } from '../copy-tree.js';
 import { walk } from '../copy-walk.js';
@@ -53,7 +54,7 @@ function own(data: string, { firstId }: ContainerRecord): void {
 }
 
 function clear(folder: string): void {
-  for (const name of readdirSync(folder)) rmSync(join(folder, name), { recursive: true, force: true });
+  for (const name of readdirSync(folder)) removeTreeSync(join(folder, name));
 }
 
 function fill(data: string, record: ContainerRecord, { destination }: VolumeUse, rootPath: string): void {

@@ -6,6 +6,7 @@
 import { mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { FileLock } from '../../../sys/file-lock.js';
+import { removeTreeSync } from '../../../sys/remove-tree.js';
 import { VolumeError } from '../errors.js';
 import { readIfThere, writeWhole } from '../files.js';
 import type { EnginePaths } from '../paths.js';
@@ -124,7 +125,7 @@ export class VolumeStore {
   remove(name: string): void {
     // First what makes it a volume: a crash in the middle leaves rubbish that the next one of this name, or prune, clears.
     rmSync(this.#file(name), { force: true });
-    rmSync(this.#folder(name), { recursive: true, force: true });
+    removeTreeSync(this.#folder(name));
   }
 
   /** Folders that killed commands left without a volume.json. The caller holds the lock. */

@@ -66,7 +66,7 @@ export class RegistryClient implements Disposable {
   readonly #environment: Readonly<Record<string, string | undefined>>;
   readonly #http: HttpClient;
   #base: URL | undefined;
-  #challenge: Challenge | undefined;
+  #challenge: (Challenge & { readonly isForeign: boolean }) | undefined;
   #authorization: Promise<string | undefined> | undefined;
 
   constructor(reference: Reference, options: RegistryOptions = {}) {
@@ -200,13 +200,18 @@ export class RegistryClient implements Disposable {
         return response;
       if (response.status === 401 && tries === 1) {
         // A token has its time, and some registries only say per repository what they want.
-        this.#challenge = challengeOf(response) ?? this.#challenge;
+        this.#challenge = challengeOf(response, base) ?? this.#challenge;
         this.#authorization = undefined;
         response.body.destroy();
         continue;
       }
       throw await refusalOf(response, this.#reference);
     }
+  }
+
+  /** Passwords cross no network in the clear unasked, wherever a registry of this machine sends us. */
+  #mayBePlain(url: URL): boolean {
+    return this.#options.tlsVerify === false || isLoopback(url.hostname);
   }
 
   get #signal(): { signal?: AbortSignal } {
@@ -245,7 +250,7 @@ export class RegistryClient implements Disposable {
     if (PASSING.has(status) || status === 400) {
       throw new RegistryError(`${shown(url)} answers ${status}`, { code: 'REGISTRY_ANSWER', status });
     }
-    if (status === 401) this.#challenge = challengeOf(response);
+    if (status === 401) this.#challenge = challengeOf(response, url);
     return url;
   }
 
@@ -259,8 +264,10 @@ export class RegistryClient implements Disposable {
     const challenge = this.#challenge;
     if (challenge === undefined) return undefined;
     const { registry, repository } = this.#reference;
-    const credentials =
-      this.#options.credentials ?? (await credentialsFor(registry, repository, this.#environment));
+    // Whom the registry redirects to may want a token as well, but has no claim to the password.
+    const credentials = challenge.isForeign
+      ? undefined
+      : (this.#options.credentials ?? (await credentialsFor(registry, repository, this.#environment)));
     if (challenge.scheme === 'basic') {
       return credentials?.kind === 'password' ? basic(credentials) : undefined;
     }
@@ -274,7 +281,7 @@ export class RegistryClient implements Disposable {
     if (
       url === undefined ||
       !/^https?:$/.test(url.protocol) ||
-      (url.protocol === 'http:' && this.#base?.protocol === 'https:')
+      (url.protocol === 'http:' && (this.#base?.protocol === 'https:' || !this.#mayBePlain(url)))
     ) {
       throw new RegistryError(`${registry} names no proper address for tokens: "${quoted(realm)}"`, {
         code: 'TOKEN_REALM',
@@ -324,8 +331,9 @@ function basic({ username, password }: Extract<Credentials, { kind: 'password' }
   return `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
 }
 
-/** The challenge that is answered: Bearer before Basic. */
-function challengeOf(response: HttpResponse): Challenge | undefined {
-  const found = parseChallenges(String(response.headers['www-authenticate'] ?? ''));
-  return found.find(({ scheme }) => scheme === 'bearer') ?? found.find(({ scheme }) => scheme === 'basic');
+/** The challenge that is answered: Bearer before Basic. @param asked whose credentials these would be: redirects lead elsewhere */
+function challengeOf(response: HttpResponse, asked: URL) {
+  const all = parseChallenges(String(response.headers['www-authenticate'] ?? ''));
+  const found = all.find(({ scheme }) => scheme === 'bearer') ?? all.find(({ scheme }) => scheme === 'basic');
+  return found === undefined ? undefined : { ...found, isForeign: response.url.origin !== asked.origin };
 }
