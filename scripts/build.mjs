@@ -47,23 +47,27 @@ const GROUPS = [
 ];
 /**
  * CommonJS, one file each with what they import lazily inside: opening files costs more than skipping over text, the loader of ES modules
- * costs a fifth of a start, and V8's code cache (src/sys/code-cache.ts) takes whole scripts.
+ * costs a fifth of a start, and V8's code cache (src/sys/code-cache.ts) takes whole scripts. These are what Node starts; they load the others.
  */
-const SCRIPTS = {
+const ENTRIES = {
   cli: 'src/cli/main.ts',
-  'boot-main': 'src/cli/boot-main.ts',
   oci: 'src/cli/oci-bin.ts',
+  'container-exited': 'src/container/engine/exited-bin.ts',
+  thread: 'src/vmm/thread-main.ts',
+};
+/** Scripts that come out of V8's code cache. They stand in the function that Node would wrap them in: to do it at each start copies them. */
+const CACHED = {
+  'boot-main': 'src/cli/boot-main.ts',
+  'vcpu-thread': 'src/vmm/vcpu-thread.ts',
+  'io-thread': 'src/vmm/io-thread.ts',
+};
+/** Those of them that start all the time. They cannot import(), and open koffi by its path. */
+const DIRECT = {
   'oci-main': 'src/cli/oci.ts',
   'rootless-main': 'src/cli/rootless-main.ts',
   'engine-main': 'src/cli/engine-main.ts',
-  'container-exited': 'src/container/engine/exited-bin.ts',
   'exited-main': 'src/container/engine/exited-main.ts',
-  'vcpu-thread': 'src/vmm/vcpu-thread.ts',
-  'io-thread': 'src/vmm/io-thread.ts',
-  thread: 'src/vmm/thread-main.ts',
 };
-/** Scripts that come out of V8's code cache, which cannot import(), and open koffi by its path. */
-const CACHED = ['oci-main', 'rootless-main', 'engine-main', 'exited-main'];
 const only = process.argv.includes('--only')
   ? process.argv[process.argv.indexOf('--only') + 1]?.split(',')
   : undefined;
@@ -165,8 +169,8 @@ async function bundlePrograms() {
     });
     for (const path of Object.keys(result.metafile.outputs)) made.add(basename(path));
   }
-  const wanted = (name) => only === undefined || only.includes(name);
-  const entries = Object.entries(SCRIPTS).filter(([name]) => wanted(name));
+  const wanted = (scripts) =>
+    Object.fromEntries(Object.entries(scripts).filter(([name]) => only === undefined || only.includes(name)));
   // Caches of another build: V8 would notice most of them, by their length.
   rmSync('dist/code-cache', { recursive: true, force: true });
   const script = {
@@ -176,17 +180,18 @@ async function bundlePrograms() {
     outExtension: { '.js': '.cjs' },
     external: ['koffi', 'pino', './commands-main.js'],
     plugins: [lazyChildProcess],
-    define: { 'import.meta.url': '__moduleUrl' },
-    banner: { js: "const __moduleUrl = require('node:url').pathToFileURL(__filename).href;" },
+    define: { 'import.meta.dirname': '__dirname', 'import.meta.filename': '__filename' },
   };
-  await build({
+  await build({ ...script, entryPoints: wanted(ENTRIES) });
+  const cached = {
     ...script,
-    entryPoints: Object.fromEntries(entries.filter(([name]) => !CACHED.includes(name))),
-  });
-  // A script that comes out of V8's code cache cannot import(): this one needs nothing but what require() gives.
+    banner: { js: '(function (exports, require, module, __filename, __dirname) {' },
+    footer: { js: '})' },
+  };
+  await build({ ...cached, entryPoints: wanted(CACHED) });
   await build({
-    ...script,
-    entryPoints: Object.fromEntries(entries.filter(([name]) => CACHED.includes(name))),
+    ...cached,
+    entryPoints: wanted(DIRECT),
     external: ['pino'],
     plugins: [lazyChildProcess, directKoffi],
     supported: { 'dynamic-import': false },

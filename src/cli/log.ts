@@ -37,7 +37,7 @@ export function log(
 
 function load(): Logger {
   // require, not import(): a line must be out before the call returns, and an import answers later.
-  const factory: typeof pino = createRequire(import.meta.url)('pino');
+  const factory: typeof pino = createRequire(import.meta.filename)('pino');
   return factory(
     { level: threshold, base: { pid: process.pid } },
     factory.destination({ fd: 2, sync: true }),

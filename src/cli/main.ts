@@ -4,8 +4,7 @@
  * guest's first instruction every file that must be found and opened, and every function compiled, counts, most of all under emulation.
  */
 import { existsSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import { loadBundle, recordCodeCaches } from '../sys/code-cache.js';
 import { startThread } from '../vmm/start-thread.js';
 import type * as BootMain from './boot-main.js';
@@ -29,15 +28,15 @@ function startsMachine(args: readonly string[]): boolean {
 async function main(args: readonly string[]): Promise<void> {
   const name = commandName(args);
   if (name === 'boot') {
-    const dist = dirname(fileURLToPath(import.meta.url));
+    const dist = import.meta.dirname;
     const spare = startsMachine(args) ? startThread(dist, 'vcpu-thread') : undefined;
     // The bundle is our own build's: its exports are what its source says.
     const { runBoot } = loadBundle(join(dist, 'boot-main.cjs')) as typeof BootMain;
     await runBoot(args, spare);
   } else if (name === 'oci') {
-    await startOci(dirname(fileURLToPath(import.meta.url)), args.slice(args.indexOf('oci') + 1));
+    await startOci(import.meta.dirname, args.slice(args.indexOf('oci') + 1));
   } else if (needsNamespaces(name, args)) {
-    const folder = dirname(fileURLToPath(import.meta.url));
+    const folder = import.meta.dirname;
     const { becomeRoot } = loadBundle(join(folder, 'rootless-main.cjs'), 'rootless') as typeof RootlessMain;
     process.exitCode = await becomeRoot();
   } else if (!isEngineCommand(name) || !(await runInEngine(args, name))) {
@@ -47,7 +46,7 @@ async function main(args: readonly string[]): Promise<void> {
 }
 
 async function runInEngine(args: readonly string[], name: string): Promise<boolean> {
-  const folder = dirname(fileURLToPath(import.meta.url));
+  const folder = import.meta.dirname;
   const { runEngineCommand } = loadBundle(join(folder, 'engine-main.cjs'), name) as typeof EngineMain;
   const isOurs = await runEngineCommand(args, name);
   if (isOurs && process.exitCode !== EXIT_FAILURE) recordCodeCaches();

@@ -1,10 +1,10 @@
 /** state, list, ps, events, features, spec: what only tells. */
 import { existsSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { ContainerStatusError } from '../container/runtime/errors.js';
 import type { ContainerState } from '../container/runtime/runtime.js';
 import { cgroupOf } from '../container/runtime/status.js';
+import { delay } from '../sys/time.js';
 import { type OciAction, type OciCall, tvmmVersion } from './oci.js';
 import { UsageError } from './usage-error.js';
 

@@ -2,7 +2,7 @@
  * bpf(2) for programs on cgroups: load, attach, replace, detach, query. Numbers and layouts: <linux/bpf.h>, `enum bpf_cmd` and
  * `union bpf_attr`. No maps, no BTF, no links.
  */
-import { constants } from 'node:os';
+import { ERRNO } from './errno.js';
 import { SystemError } from './errors.js';
 import { FileDescriptor } from './fd.js';
 import { lastErrno, syscall } from './libc.js';
@@ -65,12 +65,12 @@ export function loadDeviceProgram(code: Uint8Array): FileDescriptor {
   let result = 0;
   for (let tries = 0; tries < LOAD_TRIES; tries++) {
     result = bpf(BPF_PROG_LOAD, memory);
-    if (result !== -constants.errno.EAGAIN) break;
+    if (result !== -ERRNO.EAGAIN) break;
   }
   if (result >= 0) return new FileDescriptor(result, 'bpf program');
   // Once more, with the verifier's log: only a refusal is worth its cost.
   let hint: string | undefined;
-  if (result === -constants.errno.EINVAL || result === -constants.errno.EACCES) {
+  if (result === -ERRNO.EINVAL || result === -ERRNO.EACCES) {
     view.setUint32(24, 1, true);
     view.setUint32(28, LOG_SIZE, true);
     view.setBigUint64(32, BigInt(memory.address + LOG), true);

@@ -6,9 +6,9 @@
  * With {@link WRITE_CODE_CACHE} in the environment the cache is written when the thread ends: it holds the functions that ran.
  */
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { basename, dirname, join } from 'node:path';
 import vm from 'node:vm';
+import { now } from './time.js';
 
 /** Environment variable: record instead of only use. */
 export const WRITE_CODE_CACHE = 'TVMM_WRITE_CODE_CACHE';
@@ -29,7 +29,8 @@ function readIfThere(file: string): Buffer | undefined {
 /**
  * Runs the bundle and returns its exports.
  *
- * @param bundle absolute path of the .cjs file, pure ASCII
+ * @param bundle absolute path of the .cjs file, pure ASCII: an expression, the function that Node would make of a CommonJS module. It stands in
+ *   the folder of this module, whose require() it gets
  * @param variant names a cache of its own, for a bundle that does different things at different calls: it is written by the first call that
  *   finds none, when {@link recordCodeCaches} is called
  */
@@ -37,7 +38,7 @@ export function loadBundle(bundle: string, variant?: string): unknown {
   const source = readFileSync(bundle, 'latin1');
   const file = codeCacheFile(variant === undefined ? bundle : `${bundle}.${variant}`);
   const cachedData = readIfThere(file);
-  const script = new vm.Script(`(function (exports, require, module, __filename) {${source}\n})`, {
+  const script = new vm.Script(source, {
     filename: bundle,
     cachedData,
     importModuleDynamically: vm.constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
@@ -48,7 +49,7 @@ export function loadBundle(bundle: string, variant?: string): unknown {
     unrecorded.set(file, script);
   const module = { exports: {} };
   const run: unknown = script.runInThisContext();
-  if (typeof run === 'function') run(module.exports, createRequire(bundle), module, bundle);
+  if (typeof run === 'function') run(module.exports, require, module, bundle, dirname(bundle));
   return module.exports;
 }
 
@@ -68,7 +69,7 @@ export function recordCodeCaches(): void {
 
 /** Beside and renamed: several threads and processes may write the same one. */
 function write(file: string, data: Buffer): void {
-  const temporary = `${file}.${process.pid}.${Math.trunc(performance.now())}`;
+  const temporary = `${file}.${process.pid}.${Math.trunc(now())}`;
   mkdirSync(dirname(file), { recursive: true });
   writeFileSync(temporary, data);
   renameSync(temporary, file);

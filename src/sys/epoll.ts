@@ -2,7 +2,7 @@
  * epoll(7), level-triggered, for threads that block in it. Handlers are kept by descriptor; `wait` calls those that are ready.
  */
 
-import { constants } from 'node:os';
+import { ERRNO } from './errno.js';
 import { SystemError } from './errors.js';
 import { FileDescriptor } from './fd.js';
 import { check, epollCreate1, epollCtl, epollWait, lastErrno } from './libc.js';
@@ -67,7 +67,7 @@ export class Epoll implements Disposable {
     const ready = epollWait(this.#epoll.fd, this.#memory.address, MAX_EVENTS, timeoutMs);
     if (ready < 0) {
       const errno = lastErrno();
-      if (errno === constants.errno.EINTR) return 0;
+      if (errno === ERRNO.EINTR) return 0;
       throw new SystemError('epoll_wait', '', errno);
     }
     for (let i = 0; i < ready; i++) {

@@ -4,7 +4,9 @@
  * Every failure that a user may see is a {@link TvmmError}: one sentence that names the object, a stable `code`
  * for programs, and a `hint` that says what to do next. A failed system call is a {@link SystemError}.
  */
-import { constants } from 'node:os';
+import { errnoName } from './errno.js';
+
+export { errnoName } from './errno.js';
 
 /** Options of every tvmm error. */
 export interface TvmmErrorOptions {
@@ -43,18 +45,6 @@ export class TvmmError extends Error {
     this.code = options.code;
     this.hint = options.hint;
   }
-}
-
-/** Where two names share a value (EAGAIN, EWOULDBLOCK), the first, usual one stays. */
-const errnoNames = new Map<number, string>(
-  Object.entries(constants.errno)
-    .reverse()
-    .map(([name, value]) => [value, name]),
-);
-
-/** The symbolic name of an errno value (`22` gives `EINVAL`); unknown values become `E<number>`. */
-export function errnoName(errno: number): string {
-  return errnoNames.get(errno) ?? `E${errno}`;
 }
 
 /** A system call that failed: `KVM_SET_USER_MEMORY_REGION slot 0: EINVAL`. */

@@ -3,11 +3,11 @@
  * the event loop; two holders in one process exclude each other as two processes do.
  */
 import { closeSync, constants, mkdirSync, openSync } from 'node:fs';
-import { constants as os } from 'node:os';
 import { dirname } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
+import { ERRNO } from './errno.js';
 import { SystemError, TvmmError } from './errors.js';
 import { flock, lastErrno } from './libc.js';
+import { delay } from './time.js';
 
 const LOCK_SH = 1;
 const LOCK_EX = 2;
@@ -51,8 +51,7 @@ export class FileLock implements Disposable {
         pause = Math.min(2 * pause, LONGEST_PAUSE_MS)
       ) {
         const errno = lastErrno();
-        if (errno !== os.errno.EAGAIN && errno !== os.errno.EINTR)
-          throw new SystemError('flock', path, errno);
+        if (errno !== ERRNO.EAGAIN && errno !== ERRNO.EINTR) throw new SystemError('flock', path, errno);
         if (waited >= timeoutMs) throw new LockTimeoutError(path, timeoutMs);
         await delay(pause);
         waited += pause;

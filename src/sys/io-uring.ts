@@ -6,7 +6,7 @@
  * epoll_wait needs neither an eventfd nor a read(2) to clear it; {@link IoUring.registerEventfd} exists for those who want one.
  * It asks for nothing newer than Linux 5.6, and refuses rings that could drop completions.
  */
-import { constants } from 'node:os';
+import { ERRNO } from './errno.js';
 import { SystemError, TvmmError } from './errors.js';
 import { FileDescriptor } from './fd.js';
 import {
@@ -41,11 +41,10 @@ const PROBED_OPS = 32;
 const NEEDED_OPS = Object.values(IORING_OP);
 /** Why io_uring_setup may be refused, by errno. */
 const UNAVAILABLE: Record<number, string> = {
-  [constants.errno.ENOSYS]: 'this kernel has no io_uring',
-  [constants.errno.EPERM]:
-    'io_uring is disabled (see /proc/sys/kernel/io_uring_disabled) or filtered by seccomp',
-  [constants.errno.EACCES]: 'io_uring is filtered by a security policy',
-  [constants.errno.ENOMEM]: 'the locked-memory limit leaves no room for an io_uring',
+  [ERRNO.ENOSYS]: 'this kernel has no io_uring',
+  [ERRNO.EPERM]: 'io_uring is disabled (see /proc/sys/kernel/io_uring_disabled) or filtered by seccomp',
+  [ERRNO.EACCES]: 'io_uring is filtered by a security policy',
+  [ERRNO.ENOMEM]: 'the locked-memory limit leaves no room for an io_uring',
 };
 
 export class IoUring implements Disposable {
@@ -267,8 +266,8 @@ export class IoUring implements Disposable {
         continue;
       }
       const errno = lastErrno();
-      if (errno === constants.errno.EINTR) continue;
-      if (errno === constants.errno.EAGAIN || errno === constants.errno.EBUSY) return false;
+      if (errno === ERRNO.EINTR) continue;
+      if (errno === ERRNO.EAGAIN || errno === ERRNO.EBUSY) return false;
       throw new SystemError('io_uring_enter', `${count} requests`, errno);
     }
   }

@@ -2,7 +2,7 @@
  * Links, addresses and routes over rtnetlink (rtnetlink(7), <linux/rtnetlink.h>, <linux/if_link.h>): what networks of containers need,
  * and no more. Addresses are bytes in network order. Answers are checked; what this file does not know it passes over.
  */
-import { constants } from 'node:os';
+import { ERRNO } from './errno.js';
 import { NetlinkError, type NetlinkSocket } from './netlink.js';
 import {
   attribute,
@@ -188,7 +188,7 @@ export function findLink(netlink: NetlinkSocket, name: string): Link | undefined
     const [message] = netlink.request('RTM_GETLINK', name, RTM.GETLINK, 0, parts);
     return message === undefined ? undefined : parseLink(message.payload);
   } catch (error) {
-    if (error instanceof NetlinkError && error.errno === constants.errno.ENODEV) return undefined;
+    if (error instanceof NetlinkError && error.errno === ERRNO.ENODEV) return undefined;
     throw error;
   }
 }
@@ -222,7 +222,7 @@ export function removeLink(netlink: NetlinkSocket, link: Link): void {
   try {
     netlink.request('RTM_DELLINK', link.name, RTM.DELLINK, 0, [linkHeader(0, link.index)]);
   } catch (error) {
-    if (!(error instanceof NetlinkError) || error.errno !== constants.errno.ENODEV) throw error;
+    if (!(error instanceof NetlinkError) || error.errno !== ERRNO.ENODEV) throw error;
   }
 }
 

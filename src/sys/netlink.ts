@@ -2,7 +2,7 @@
  * A netlink socket: requests with their acknowledgements, and dumps (netlink(7)). The kernel answers while the request is being sent, so
  * nothing in here waits. Refuses answers that are cut short; repeats a dump that changed while it ran.
  */
-import { constants } from 'node:os';
+import { ERRNO } from './errno.js';
 import { SystemError } from './errors.js';
 import { FileDescriptor } from './fd.js';
 import { check, lastErrno, recv, setsockopt, socket, write } from './libc.js';
@@ -108,10 +108,10 @@ export class NetlinkSocket implements Disposable {
     for (let datagrams = 0; datagrams < MAX_DATAGRAMS; datagrams += 1) {
       const length = recv(this.#socket.fd, this.#buffer, RECEIVE_BYTES, MSG_DONTWAIT | MSG_TRUNC);
       if (length < 0) {
-        if (lastErrno() === constants.errno.EINTR) continue;
+        if (lastErrno() === ERRNO.EINTR) continue;
         throw new NetlinkError(name, object, lastErrno());
       }
-      if (length > RECEIVE_BYTES) throw new NetlinkError(name, object, constants.errno.EMSGSIZE);
+      if (length > RECEIVE_BYTES) throw new NetlinkError(name, object, ERRNO.EMSGSIZE);
       // A copy: the buffer is used again.
       for (const message of parseMessages(this.#buffer.slice(0, length))) {
         if (message.sequence !== this.#sequence) continue;
@@ -129,6 +129,6 @@ export class NetlinkSocket implements Disposable {
         if (message.type !== NLMSG.NOOP) messages.push(message);
       }
     }
-    throw new NetlinkError(name, object, constants.errno.EOVERFLOW);
+    throw new NetlinkError(name, object, ERRNO.EOVERFLOW);
   }
 }

@@ -4,8 +4,8 @@
  * What is opened inside (a socket) stays inside. A namespace is kept without a process by a bind mount of its file.
  */
 import { closeSync, constants, mkdirSync, openSync, rmSync, statfsSync, statSync } from 'node:fs';
-import { constants as os } from 'node:os';
 import { dirname } from 'node:path';
+import { ERRNO } from './errno.js';
 import { SystemError, TvmmError } from './errors.js';
 import { FileDescriptor } from './fd.js';
 import { bindMount, check, exitNow, lastErrno, setns, umount2, unshare } from './libc.js';
@@ -73,7 +73,7 @@ export function releaseNetns(file: string): void {
   if (umount2(file, MNT_DETACH) === -1) {
     const errno = lastErrno();
     // EINVAL: a file where nothing is mounted, as a crash between the two steps leaves it.
-    if (errno !== os.errno.EINVAL && errno !== os.errno.ENOENT) throw new SystemError('umount2', file, errno);
+    if (errno !== ERRNO.EINVAL && errno !== ERRNO.ENOENT) throw new SystemError('umount2', file, errno);
   }
   rmSync(file, { force: true });
 }

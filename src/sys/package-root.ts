@@ -3,14 +3,13 @@
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 
 let cached: string | undefined;
 
 /** Absolute path of the folder that holds tvmm's package.json. */
 export function packageRoot(): string {
   if (cached !== undefined) return cached;
-  let folder = dirname(fileURLToPath(import.meta.url));
+  let folder = import.meta.dirname;
   while (folder !== '/') {
     const manifest = join(folder, 'package.json');
     if (existsSync(manifest) && readFileSync(manifest, 'utf8').includes('"name": "tvmm"')) {

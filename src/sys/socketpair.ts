@@ -1,6 +1,7 @@
 /** A pair of connected Unix sockets (socketpair(2)), and blocking reads and writes on one with a time limit: for threads that may wait. */
 import { FileDescriptor } from './fd.js';
 import { check, declare, lastErrno, type Pointer, recv } from './libc.js';
+import { now } from './time.js';
 
 const AF_UNIX = 1;
 const SOCK_STREAM = 1;
@@ -47,11 +48,11 @@ export function createSocketpair(
  * @returns false when the time is up
  */
 export function waitReadable(fd: number, timeoutMs: number): boolean {
-  const deadline = performance.now() + timeoutMs;
+  const deadline = timeoutMs < 0 ? 0 : now() + timeoutMs;
   for (;;) {
     // struct pollfd: fd, then events and revents of two bytes each.
     const entry = Int32Array.of(fd, POLLIN);
-    const left = timeoutMs < 0 ? -1 : Math.max(0, Math.ceil(deadline - performance.now()));
+    const left = timeoutMs < 0 ? -1 : Math.max(0, Math.ceil(deadline - now()));
     const ready = rawPoll(entry, 1, left);
     if (ready === -1 && lastErrno() === EINTR) continue;
     return check(ready, 'poll', `fd ${fd}`) > 0;

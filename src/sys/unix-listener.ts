@@ -3,7 +3,7 @@
  * neither the peer's credentials nor descriptors that are sent along (unix(7)).
  */
 import { chmodSync, unlinkSync } from 'node:fs';
-import { constants } from 'node:os';
+import { ERRNO } from './errno.js';
 import { SystemError } from './errors.js';
 import { FileDescriptor } from './fd.js';
 import { check, declare, lastErrno, type Pointer, socket } from './libc.js';
@@ -61,7 +61,7 @@ export interface PeerCredentials {
  */
 export function listenUnix(path: string, backlog: number): FileDescriptor {
   const bytes = Buffer.from(path);
-  if (bytes.length >= PATH_SIZE) throw new SystemError('bind', path, constants.errno.ENAMETOOLONG);
+  if (bytes.length >= PATH_SIZE) throw new SystemError('bind', path, ERRNO.ENAMETOOLONG);
   const address = new Uint8Array(2 + PATH_SIZE);
   address[0] = AF_UNIX;
   address.set(bytes, 2);
@@ -86,8 +86,7 @@ export function acceptNow(listener: FileDescriptor): FileDescriptor | undefined 
   const fd = rawAccept4(listener.fd, null, null, SOCK_CLOEXEC | SOCK_NONBLOCK);
   if (fd !== -1) return new FileDescriptor(fd, 'a connection');
   const errno = lastErrno();
-  const { EAGAIN, EINTR, ECONNABORTED } = constants.errno;
-  if ([EAGAIN, EINTR, ECONNABORTED].includes(errno)) return undefined;
+  if (errno === ERRNO.EAGAIN || errno === ERRNO.EINTR || errno === ERRNO.ECONNABORTED) return undefined;
   throw new SystemError('accept4', listener.name, errno);
 }
 
@@ -105,7 +104,7 @@ export function sendNow(fd: number, bytes: Uint8Array): number {
   const sent = rawSend(fd, bytes, bytes.length, MSG_NOSIGNAL | MSG_DONTWAIT);
   if (sent >= 0) return sent;
   const errno = lastErrno();
-  if (errno === constants.errno.EAGAIN || errno === constants.errno.EINTR) return 0;
+  if (errno === ERRNO.EAGAIN || errno === ERRNO.EINTR) return 0;
   throw new SystemError('send', `fd ${fd}`, errno);
 }
 
@@ -156,7 +155,7 @@ export function sendDescriptorsNow(
     const sent = rawSendmsg(socketFd, address, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (sent !== -1) return true;
     const errno = lastErrno();
-    if (errno === constants.errno.EAGAIN) return false;
-    if (errno !== constants.errno.EINTR) throw new SystemError('sendmsg', `fd ${socketFd}`, errno);
+    if (errno === ERRNO.EAGAIN) return false;
+    if (errno !== ERRNO.EINTR) throw new SystemError('sendmsg', `fd ${socketFd}`, errno);
   }
 }

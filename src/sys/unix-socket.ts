@@ -1,5 +1,5 @@
 /** Unix sockets that carry descriptors (unix(7), SCM_RIGHTS): connect by path, send one, receive one. Blocking, for small exchanges. */
-import { constants } from 'node:os';
+import { ERRNO } from './errno.js';
 import { SystemError } from './errors.js';
 import { FileDescriptor } from './fd.js';
 import { check, declare, lastErrno, type Pointer, socket } from './libc.js';
@@ -42,7 +42,7 @@ const rawRecvmsg = declare<(fd: number, message: number, flags: number) => numbe
 /** Connects to a stream socket in the file system. @throws SystemError (ENAMETOOLONG for more than 107 bytes, as bind(2) would have it) */
 export function connectUnix(path: string): FileDescriptor {
   const bytes = Buffer.from(path);
-  if (bytes.length >= PATH_SIZE) throw new SystemError('connect', path, constants.errno.ENAMETOOLONG);
+  if (bytes.length >= PATH_SIZE) throw new SystemError('connect', path, ERRNO.ENAMETOOLONG);
   const address = new Uint8Array(2 + PATH_SIZE);
   address[0] = AF_UNIX;
   address.set(bytes, 2);
@@ -69,7 +69,7 @@ export function sendDescriptor(socketFd: number, descriptor: number, payload: Ui
   view.setInt32(CONTROL + 16, descriptor, true);
   for (;;) {
     const sent = rawSendmsg(socketFd, memory.address, MSG_NOSIGNAL);
-    if (sent === -1 && lastErrno() === constants.errno.EINTR) continue;
+    if (sent === -1 && lastErrno() === ERRNO.EINTR) continue;
     check(sent, 'sendmsg', `fd ${socketFd}`);
     return;
   }
@@ -94,7 +94,7 @@ export function receiveMessage(socketFd: number, name: string): ReceivedMessage 
   let length: number;
   do {
     length = rawRecvmsg(socketFd, memory.address, MSG_CMSG_CLOEXEC);
-  } while (length === -1 && lastErrno() === constants.errno.EINTR);
+  } while (length === -1 && lastErrno() === ERRNO.EINTR);
   check(length, 'recvmsg', `fd ${socketFd}`);
   const bytes = new Uint8Array(memory.view()).slice(PAYLOAD, PAYLOAD + length);
   const isDescriptor =

@@ -2,8 +2,7 @@
  * What the control thread tells the other threads of a machine, and hears from them. All of it is plain data or shared memory.
  */
 import { existsSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import type { Worker } from 'node:worker_threads';
 import type { MachineRequest } from '../devices/device.js';
 import type { MappedRegion } from '../memory/guest-memory.js';
@@ -42,7 +41,7 @@ export type ThreadMessage =
 
 /** Bundles of threads: siblings of the running module in dist/, or dist/ of the package when running from sources. */
 function distFolder(): string {
-  const here = dirname(fileURLToPath(import.meta.url));
+  const here = import.meta.dirname;
   return existsSync(join(here, THREAD_BUNDLE)) ? here : join(packageRoot(), 'dist');
 }
 

@@ -3,7 +3,7 @@
  * awaited with timers, and every wait has an end.
  */
 import { readdirSync } from 'node:fs';
-import { setTimeout as delay } from 'node:timers/promises';
+import { delay } from '../../sys/time.js';
 import { CgroupAttachError, CgroupProcessError, cgroupHint, errnoOf } from './errors.js';
 import { FolderFiles, readOptional } from './files.js';
 

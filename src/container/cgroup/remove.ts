@@ -3,7 +3,7 @@
  * cgroup leaves it a little after its parent was told. Nothing but folders of a cgroup file system is touched, and none outside of it.
  */
 import { existsSync, rmdirSync } from 'node:fs';
-import { setTimeout as delay } from 'node:timers/promises';
+import { delay } from '../../sys/time.js';
 import { CgroupRemoveError, cgroupHint, errnoOf } from './errors.js';
 import { childFolders, pidsOf } from './processes.js';
 import { isOnCgroupfs } from './state.js';

@@ -2,13 +2,12 @@
  * `dist/container-exited.cjs ROOT RUN ID`: what a container's minder becomes; with the word `health` behind them, what it runs for a health
  * check. Loads the rest with V8's code cache: it runs after every container.
  */
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import { loadBundle, recordCodeCaches } from '../../sys/code-cache.js';
 import type * as ExitedMain from './exited-main.js';
 
 async function main(): Promise<void> {
-  const bundle = join(dirname(fileURLToPath(import.meta.url)), 'exited-main.cjs');
+  const bundle = join(import.meta.dirname, 'exited-main.cjs');
   // The bundle is our own build's: its exports are what its source says.
   const { runExited } = loadBundle(bundle, process.argv[5] ?? 'exited') as typeof ExitedMain;
   process.exitCode = await runExited(process.argv.slice(2));

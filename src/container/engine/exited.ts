@@ -2,7 +2,7 @@
  * What follows the end of a container: the program that its minder becomes. Takes the run down, then removes the container (`--rm`) or starts it
  * again as its restart policy says. Only the minder of the run that has ended does this; when the user was faster, nothing is left to do.
  */
-import { setTimeout as delay } from 'node:timers/promises';
+import { delay } from '../../sys/time.js';
 import type { EngineContext } from './context.js';
 import { ContainerNotFoundError } from './errors.js';
 import type { ContainerRecord } from './record.js';

@@ -4,7 +4,7 @@
  */
 import { closeSync, fstatSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
+import { delay } from '../../sys/time.js';
 import { LOG_FILE } from './minder.js';
 import { object, oneOf, parseDocument, text } from './shape.js';
 

@@ -5,7 +5,7 @@
  */
 import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
+import { delay } from '../../sys/time.js';
 import type { EngineContext } from './context.js';
 import { note } from './events.js';
 import { minderOptions } from './log-options.js';

@@ -1,6 +1,6 @@
 /** Ends and removals: stop, kill, remove, and waiting for a container. No lock is held while waiting for a container to react. */
 import { constants as os } from 'node:os';
-import { setTimeout as delay } from 'node:timers/promises';
+import { delay, now } from '../../sys/time.js';
 import { signalNumber } from '../spec/signals.js';
 import type { EngineContext } from './context.js';
 import { ContainerStateError, OptionError } from './errors.js';
@@ -16,9 +16,9 @@ const LONGEST_PAUSE_MS = 50;
 
 /** @returns whether the process ended in time */
 async function waitForDeath(identity: ProcessIdentity | undefined, timeoutMs: number): Promise<boolean> {
-  const end = performance.now() + timeoutMs;
+  const end = now() + timeoutMs;
   for (let pause = 1; isAlive(identity); pause = Math.min(pause * 2, LONGEST_PAUSE_MS)) {
-    if (performance.now() >= end) return false;
+    if (now() >= end) return false;
     await delay(pause);
   }
   return true;

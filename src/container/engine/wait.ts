@@ -1,5 +1,5 @@
 /** Waiting for a container's end, whoever takes care of it: by its minder while there is one, by looking where there is none. */
-import { setTimeout as delay } from 'node:timers/promises';
+import { delay } from '../../sys/time.js';
 import type { EngineContext } from './context.js';
 import { MinderClient } from './minder.js';
 import { isAlive } from './process.js';

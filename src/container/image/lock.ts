@@ -6,6 +6,7 @@ import { constants, openSync } from 'node:fs';
 import { setTimeout } from 'node:timers/promises';
 import { SystemError } from '../../sys/errors.js';
 import { close, flock, lastErrno } from '../../sys/libc.js';
+import { now } from '../../sys/time.js';
 import { ImageStoreError } from './errors.js';
 
 /** <sys/file.h> */
@@ -44,12 +45,12 @@ export class Lock implements Disposable {
     options: { readonly signal?: AbortSignal; readonly waitMs?: number; readonly what?: string } = {},
   ): Promise<Lock> {
     const { signal, waitMs = Number.POSITIVE_INFINITY, what = path } = options;
-    const start = performance.now();
+    const start = now();
     for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(pause * 1.5, LAST_PAUSE_MS)) {
       signal?.throwIfAborted();
       const lock = Lock.tryAcquire(path, mode);
       if (lock !== undefined) return lock;
-      if (performance.now() - start > waitMs) {
+      if (now() - start > waitMs) {
         throw new ImageStoreError(`${what} is in use by another tvmm`, {
           code: 'LOCKED',
           hint: 'Wait until it has finished, then try again.',

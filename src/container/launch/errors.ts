@@ -1,23 +1,18 @@
 /** A launch that failed, as one sentence: which step of which program, the call as it was made, what the kernel said, what to do. */
-import { constants } from 'node:os';
+import { ERRNO } from '../../sys/errno.js';
 import { errnoName, TvmmError } from '../../sys/errors.js';
 import type { Plan, Step } from '../plan/plan.js';
 import { printStep } from '../plan/print.js';
+import { SIGNALS, signalName } from '../spec/signals.js';
 
-const ENOENT = constants.errno.ENOENT;
-const ECONNRESET = constants.errno.ECONNRESET;
-const ECANCELED = constants.errno.ECANCELED;
+const { ENOENT, EACCES, ENOEXEC, ECONNRESET, ECANCELED } = ERRNO;
 
 /** What execve(2) says, as people and clients know it. */
 const EXEC_WORDS: ReadonlyMap<number, string> = new Map([
   [ENOENT, 'no such file or directory'],
-  [constants.errno.EACCES, 'permission denied'],
-  [constants.errno.ENOEXEC, 'exec format error'],
+  [EACCES, 'permission denied'],
+  [ENOEXEC, 'exec format error'],
 ]);
-
-const signalNames: ReadonlyMap<number, string> = new Map(
-  Object.entries(constants.signals).map(([name, value]) => [value, name]),
-);
 
 /** Where and how a launch failed. */
 export interface LaunchFailure {
@@ -90,9 +85,10 @@ export class LauncherDiedError extends TvmmError {
 export function describeWaitStatus(status: number): string {
   const signal = status & 0x7f;
   if (signal === 0) return `exit status ${(status >> 8) & 0xff}`;
+  const name = signalName(signal);
   // What a seccomp filter does to a process that makes a call it must not make.
-  if (signal === constants.signals.SIGSYS) return 'killed by SIGSYS (bad system call)';
-  return `killed by ${signalNames.get(signal) ?? `signal ${signal}`}`;
+  if (signal === SIGNALS.SIGSYS) return 'killed by SIGSYS (bad system call)';
+  return `killed by ${/^[0-9]/.test(name) ? 'signal ' : ''}${name}`;
 }
 
 function reason(step: Step, { errno, waitStatus, output }: LaunchFailure): string {

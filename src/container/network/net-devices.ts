@@ -3,7 +3,7 @@
  * global addresses, up, under the name that is asked for. What has been moved when a later one fails goes back with its addresses. The
  * container's end is the kernel's business: it gives physical devices back.
  */
-import { constants } from 'node:os';
+import { ERRNO } from '../../sys/errno.js';
 import { NetlinkError, NetlinkSocket } from '../../sys/netlink.js';
 import {
   addAddress,
@@ -68,7 +68,7 @@ function restore(netlink: NetlinkSocket, link: Link, addresses: readonly LinkAdd
       addAddress(netlink, link, address);
     } catch (error) {
       // A bridge or a driver may have made it anew by itself.
-      if (!(error instanceof NetlinkError) || error.errno !== constants.errno.EEXIST) throw error;
+      if (!(error instanceof NetlinkError) || error.errno !== ERRNO.EEXIST) throw error;
     }
   }
 }

@@ -2,7 +2,7 @@
  * A step as the record that the launcher reads: which part of the step stands in which field (format.ts), with all that can be said about
  * a step without knowing where its data will lie.
  */
-import { constants } from 'node:os';
+import { errnoNumber } from '../../sys/errno.js';
 import { TvmmError } from '../../sys/errors.js';
 import { isStruct } from './data-area.js';
 import * as f from './format.js';
@@ -54,8 +54,6 @@ export interface Place {
 
 /** <linux/sched.h> */
 const CLONE_PARENT = 0x8000n;
-
-const errnos: ReadonlyMap<string, number> = new Map(Object.entries(constants.errno));
 
 /** @throws PlanError */
 export function recordOf(plan: Plan, step: Step, here: Place): StepRecord {
@@ -216,7 +214,7 @@ function payloadLength(step: SendDescriptorStep, here: Place): number {
 
 /** @throws PlanError for a name that is none */
 export function errnoOf(name: string, here: Pick<Place, 'where'>): number {
-  const errno = errnos.get(name);
+  const errno = errnoNumber(name);
   if (errno === undefined) throw new PlanError(`${here.where}: ${name} is no errno`);
   return errno;
 }

@@ -1,7 +1,7 @@
 /** `checkpoint`: has criu save a container's processes, and takes the container away unless it shall go on. */
 import { readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs';
 import { join, posix } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
+import { delay } from '../../sys/time.js';
 import {
   findExternal,
   mountPoints,

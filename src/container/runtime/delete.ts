@@ -2,7 +2,7 @@
  * `delete`: takes away everything that create has made: processes, cgroup, folder; then the poststop hooks. It works as well on what a
  * create that was killed has left, whatever step that had come to, and on what an earlier delete has left.
  */
-import { setTimeout as delay } from 'node:timers/promises';
+import { delay } from '../../sys/time.js';
 import { Cgroup } from '../cgroup/cgroup.js';
 import type { CgroupFolder } from '../cgroup/state.js';
 import { ContainerStatusError, DeleteError, errnoOf } from './errors.js';

@@ -3,7 +3,6 @@
  * end is told by the launcher.
  */
 import { closeSync, openSync } from 'node:fs';
-import { setImmediate } from 'node:timers/promises';
 import koffi from 'koffi';
 import type { Launch } from '../launch/launch.js';
 import { errnoOf } from './errors.js';
@@ -84,8 +83,11 @@ export async function waitClosed(launch: Launch): Promise<void> {
 }
 
 async function readable(fd: number | undefined): Promise<void> {
-  if (fd === undefined) return void (await setImmediate());
   await new Promise<void>((resolve) => {
+    if (fd === undefined) {
+      setImmediate(resolve);
+      return;
+    }
     const handle = koffi.node.poll(fd, { readable: true }, () => {
       handle.close();
       resolve();

@@ -1,7 +1,8 @@
 /** Signals to a container: to its first process, or to all of them. The first process is held by a pidfd, so that no other one is hit. */
-import { constants as os } from 'node:os';
+import { ERRNO } from '../../sys/errno.js';
 import { SystemError } from '../../sys/errors.js';
 import { close, lastErrno, syscall } from '../../sys/libc.js';
+import { SIGNALS } from '../spec/signals.js';
 import { ContainerStatusError, errnoOf, KillError } from './errors.js';
 import { isAlive, type ProcessName } from './process-info.js';
 import type { ContainerRecord } from './record.js';
@@ -11,7 +12,7 @@ import type { ContainerFolder } from './store.js';
 /** arch/x86/entry/syscalls/syscall_64.tbl */
 const SYS_PIDFD_SEND_SIGNAL = 424;
 const SYS_PIDFD_OPEN = 434;
-const SIGKILL = os.signals.SIGKILL;
+const { SIGKILL } = SIGNALS;
 
 /** @throws ContainerStatusError when it has ended, KillError */
 export function killContainer(
@@ -59,7 +60,7 @@ export function signalProcess(name: ProcessName, signal: number): boolean {
   const fd = syscall(SYS_PIDFD_OPEN, pid, 0, 0, 0, 0, 0);
   if (fd === -1) {
     const errno = lastErrno();
-    if (errno === os.errno.ESRCH || errno === os.errno.EINVAL) return false;
+    if (errno === ERRNO.ESRCH || errno === ERRNO.EINVAL) return false;
     throw killError(pid, signal, new SystemError('pidfd_open', String(pid), errno));
   }
   try {
@@ -67,7 +68,7 @@ export function signalProcess(name: ProcessName, signal: number): boolean {
     if (!isAlive(name)) return false;
     if (syscall(SYS_PIDFD_SEND_SIGNAL, fd, signal, 0, 0, 0, 0) === -1) {
       const errno = lastErrno();
-      if (errno === os.errno.ESRCH) return false;
+      if (errno === ERRNO.ESRCH) return false;
       throw killError(pid, signal, new SystemError('pidfd_send_signal', String(pid), errno));
     }
     return true;

@@ -3,10 +3,10 @@
  * removed takes its lock file along, so whoever gets the lock looks whether it is still the one that others will find.
  */
 import { closeSync, constants, fstatSync, openSync, statSync } from 'node:fs';
-import { constants as os } from 'node:os';
-import { setTimeout as delay } from 'node:timers/promises';
+import { ERRNO } from '../../sys/errno.js';
 import { SystemError } from '../../sys/errors.js';
 import { flock, lastErrno } from '../../sys/libc.js';
+import { delay } from '../../sys/time.js';
 import { ContainerBusyError, errnoOf } from './errors.js';
 
 const LOCK_EX = 2;
@@ -27,7 +27,7 @@ export class ContainerLock implements Disposable {
     if (flock(fd, LOCK_EX | LOCK_NB) === -1) {
       const errno = lastErrno();
       closeSync(fd);
-      if (errno === os.errno.EAGAIN || errno === os.errno.EINTR) return 'busy';
+      if (errno === ERRNO.EAGAIN || errno === ERRNO.EINTR) return 'busy';
       throw new SystemError('flock', path, errno);
     }
     if (isAt(fd, path)) return new ContainerLock(fd);

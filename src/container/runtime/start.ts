@@ -4,7 +4,7 @@
  * happened instead. Both ends of the wait are bounded by that process's life.
  */
 import { closeSync, constants, openSync, readSync } from 'node:fs';
-import { setTimeout as delay } from 'node:timers/promises';
+import { delay, now } from '../../sys/time.js';
 import { ContainerStatusError, errnoOf, StartError } from './errors.js';
 import { runHooks, runHooksAnyway } from './hooks.js';
 import { isAlive, type ProcessName } from './process-info.js';
@@ -40,9 +40,8 @@ const EXECUTION_MS = 2000;
 
 /** Waits until the first process is the program, or has ended. */
 async function executed(init: ProcessName | undefined): Promise<void> {
-  const end = performance.now() + EXECUTION_MS;
-  while (init !== undefined && isAlive(init) && isLauncher(init.pid) && performance.now() < end)
-    await delay(1);
+  const end = now() + EXECUTION_MS;
+  while (init !== undefined && isAlive(init) && isLauncher(init.pid) && now() < end) await delay(1);
 }
 
 /**

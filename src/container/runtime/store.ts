@@ -15,9 +15,9 @@ import {
   unlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { constants as os } from 'node:os';
 import { join } from 'node:path';
 import { AT_FDCWD, mknodat } from '../../sys/at.js';
+import { ERRNO } from '../../sys/errno.js';
 import { SystemError } from '../../sys/errors.js';
 import { lastErrno } from '../../sys/libc.js';
 import { ContainerIdError, ContainerNotFoundError, ContainerRecordError, errnoOf } from './errors.js';
@@ -128,7 +128,7 @@ export class ContainerFolder {
   makeFifo(owner: { readonly uid: number; readonly gid: number } | undefined): void {
     if (mknodat(AT_FDCWD, this.fifoPath, S_IFIFO | 0o622, 0) === -1) {
       const errno = lastErrno();
-      if (errno !== os.errno.EEXIST) throw new SystemError('mknodat', this.fifoPath, errno);
+      if (errno !== ERRNO.EEXIST) throw new SystemError('mknodat', this.fifoPath, errno);
     }
     // The caller's umask may have taken bits away.
     chmodSync(this.fifoPath, 0o622);

@@ -3,7 +3,7 @@
  * depend on the container's capabilities, the machine's architecture and the kernel's version (`includes`, `excludes`), and whose
  * architectures stand in an `archMap`. Gives the OCI form for one container; all rules are checked, those that are left out as well.
  */
-import { constants } from 'node:os';
+import { errnoNumber } from '../../sys/errno.js';
 import { type OciSeccomp, parseSeccomp, SeccompProfileError } from './profile.js';
 
 /** What conditions of a profile are compared with. */
@@ -87,7 +87,7 @@ function counts(rule: Members, { capabilities, kernel }: ProfileConditions, poin
 /** Podman's profiles name the errno as well, and mean the name where both are there. */
 function errnoOf(name: unknown, number: unknown, pointer: string): unknown {
   if (name === undefined || name === null || name === '') return number;
-  const value = Object.entries(constants.errno).find(([known]) => known === name)?.[1];
+  const value = typeof name === 'string' ? errnoNumber(name) : undefined;
   if (value === undefined) throw new SeccompProfileError(pointer, `${JSON.stringify(name)} is no errno`);
   return value;
 }

@@ -1,9 +1,10 @@
+import { constants } from 'node:os';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { CAPABILITIES, capabilityNames, capabilityNumber, capabilitySet } from './capabilities.js';
 import { MOUNT_ATTR, MOUNT_OPTION_NAMES, MS, parseMountOptions } from './mount-options.js';
 import { bitMask, parseNumberList } from './policies.js';
-import { signalName, signalNumber } from './signals.js';
+import { SIGNALS, signalName, signalNumber } from './signals.js';
 
 describe('capabilities', () => {
   it('have the numbers of linux/capability.h', () => {
@@ -111,6 +112,7 @@ describe('signals', () => {
 
   it('names what it reads', () => {
     expect([9, 34, 37].map(signalName)).toEqual(['SIGKILL', 'SIGRTMIN', 'SIGRTMIN+3']);
+    expect(SIGNALS).toEqual(constants.signals);
   });
 });
 

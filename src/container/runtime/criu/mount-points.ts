@@ -1,6 +1,5 @@
 /** What criu mounts on must be there: a root file system that was packed again, or another copy of it, may lack what create once made. */
 import { closeSync, constants, openSync } from 'node:fs';
-import { constants as os } from 'node:os';
 import { dirname, posix } from 'node:path';
 import {
   byteString,
@@ -12,6 +11,7 @@ import {
   RESOLVE_IN_ROOT,
   RESOLVE_NO_MAGICLINKS,
 } from '../../../sys/at.js';
+import { ERRNO } from '../../../sys/errno.js';
 import { SystemError } from '../../../sys/errors.js';
 import { close, lastErrno } from '../../../sys/libc.js';
 import type { CheckpointNote } from './external.js';
@@ -58,5 +58,5 @@ function inParent(root: number, path: string, make: (parent: number, name: strin
   const made = make(parent, byteString(posix.basename(path)));
   const errno = lastErrno();
   close(parent);
-  if (made === -1 && errno !== os.errno.EEXIST) throw new SystemError('mkdirat', path, errno);
+  if (made === -1 && errno !== ERRNO.EEXIST) throw new SystemError('mkdirat', path, errno);
 }
