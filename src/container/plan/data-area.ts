@@ -13,7 +13,7 @@ export interface Patch {
 
 /** Arranges data. Offsets that it gives out are final. */
 export class DataArea {
-  #bytes = new Uint8Array(4096);
+  #bytes = Buffer.alloc(8192);
   #length = 0;
   readonly #strings = new Map<string, number>();
   readonly #vectors = new Map<string, number>();
@@ -49,9 +49,9 @@ export class DataArea {
     const known = this.#strings.get(text);
     if (known !== undefined) return known;
     if (text.includes('\0')) throw new RangeError(`a string of a plan holds a NUL: ${JSON.stringify(text)}`);
-    const bytes = Buffer.from(text);
-    const at = this.#reserve(bytes.length + 1, 1);
-    this.#bytes.set(bytes, at);
+    // At most three bytes for each of UTF-16's units; what is not needed is given back.
+    const at = this.#reserve(text.length * 3 + 1, 1);
+    this.#length = at + this.#bytes.write(text, at) + 1;
     this.#strings.set(text, at);
     return at;
   }
@@ -73,21 +73,14 @@ export class DataArea {
   #placeStruct(struct: Struct): number {
     const known = this.#structs.get(struct);
     if (known !== undefined) return known;
-    for (const { at, size } of [
-      ...(struct.pointers ?? []).map(({ at }) => ({ at, size: 8 })),
-      ...(struct.patches ?? []),
-    ]) {
-      if (!Number.isInteger(at) || at < 0 || at + size > struct.bytes.length)
-        throw new RangeError(
-          `a field at ${at} of ${size} bytes is not inside a struct of ${struct.bytes.length}`,
-        );
-    }
+    for (const { at } of struct.pointers ?? NONE) checkField(struct, at, 8);
+    for (const { at, size } of struct.patches ?? NONE) checkField(struct, at, size);
     // At least one byte, so that no two structs have one address.
     const at = this.#reserve(Math.max(struct.bytes.length, 1), 8);
     this.#bytes.set(struct.bytes, at);
     // Known before its pointers are followed: structs may point to each other.
     this.#structs.set(struct, at);
-    for (const pointer of struct.pointers ?? [])
+    for (const pointer of struct.pointers ?? NONE)
       this.relocations.push({ at: at + pointer.at, to: this.place(pointer.to) });
     return at;
   }
@@ -96,13 +89,21 @@ export class DataArea {
     const at = Math.ceil(this.#length / alignment) * alignment;
     const end = at + bytes;
     if (end > this.#bytes.length) {
-      const larger = new Uint8Array(Math.max(end, this.#bytes.length * 2));
+      const larger = Buffer.alloc(Math.max(end, this.#bytes.length * 2));
       larger.set(this.#bytes.subarray(0, this.#length));
       this.#bytes = larger;
     }
     this.#length = end;
     return at;
   }
+}
+
+const NONE: readonly never[] = [];
+
+/** @throws RangeError */
+function checkField({ bytes }: Struct, at: number, size: number): void {
+  if (!Number.isInteger(at) || at < 0 || at + size > bytes.length)
+    throw new RangeError(`a field at ${at} of ${size} bytes is not inside a struct of ${bytes.length}`);
 }
 
 export function isStruct(data: Data): data is Struct {
