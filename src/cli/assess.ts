@@ -26,10 +26,11 @@ function formatAssessment({ score, layers, factor, findings }: Assessment): stri
     ...layers.map(({ title, points, of }) => `  ${title.padEnd(width)}  ${points} of ${of}`),
     '',
     ...(findings.length === 0 ? ['no findings'] : []),
-    ...findings.flatMap(({ severity, title, objects, why, recommendation }) => [
+    ...findings.flatMap(({ severity, title, objects, why, recommendation, option }) => [
       `${severity.padEnd(8)}  ${title}${objects.length === 0 ? '' : `: ${objects.join(', ')}`}`,
       `          ${why}`,
       `          do: ${recommendation}`,
+      ...(option === undefined ? [] : [`          tvmm run: ${option}`]),
     ]),
     '',
   ].join('\n');

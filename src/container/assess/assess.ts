@@ -31,6 +31,7 @@ function findingOf(check: Check, subject: Subject): Finding | undefined {
     title: check.title,
     why: check.why,
     recommendation: check.recommendation,
+    ...(check.option === undefined ? {} : { option: check.option }),
     objects: found === true ? [] : [...new Set(found)],
   };
 }

@@ -8,6 +8,7 @@ export interface Check {
   readonly title: string;
   readonly why: string;
   readonly recommendation: string;
+  readonly option?: string;
   /** Whether it is so; a list tells what it is about and is true unless empty. */
   readonly found: (subject: Subject) => boolean | readonly string[];
 }

@@ -17,7 +17,10 @@ export interface Finding {
   readonly title: string;
   /** What it lets a program in the container do. */
   readonly why: string;
+  /** What to do, in the words of config.json. */
   readonly recommendation: string;
+  /** The same in options of `tvmm run`, where there are some. */
+  readonly option?: string;
   /** What it is about: paths, capabilities, namespaces. */
   readonly objects: readonly string[];
 }

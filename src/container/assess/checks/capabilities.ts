@@ -58,6 +58,7 @@ export const CAPABILITY_CHECKS: readonly Check[] = [
     title: 'capabilities that are as good as being the host',
     why: 'They mount file systems, load kernel modules or reach the hardware: each is enough to take the host over.',
     recommendation: 'drop them; where a program needs one, look for the narrower one that replaced it',
+    option: '--cap-drop NAME',
     found: (subject) => (overHost(subject) ? held(subject, 'critical') : []),
   },
   {
@@ -66,6 +67,7 @@ export const CAPABILITY_CHECKS: readonly Check[] = [
     title: "CAP_SYS_PTRACE over the host's processes",
     why: 'Any process of the host can be made to execute anything.',
     recommendation: 'add a namespace of type pid, or drop the capability',
+    option: 'no --pid host, or --cap-drop SYS_PTRACE',
     found: (subject) =>
       overHost(subject) && subject.namespaces.pid === 'host' && has(subject, 'CAP_SYS_PTRACE'),
   },
@@ -75,6 +77,7 @@ export const CAPABILITY_CHECKS: readonly Check[] = [
     title: 'capabilities that reach past the container',
     why: "They read any file of the host's file system by its handle, run programs in the kernel or override its mandatory rules.",
     recommendation: 'drop them',
+    option: '--cap-drop NAME',
     found: (subject) => (overHost(subject) ? held(subject, 'high') : []),
   },
   {
@@ -83,6 +86,7 @@ export const CAPABILITY_CHECKS: readonly Check[] = [
     title: "CAP_NET_ADMIN over the host's network",
     why: 'It can redirect, filter and listen to all traffic of the host.',
     recommendation: 'add a namespace of type network, or drop the capability',
+    option: 'no --network host, or --cap-drop NET_ADMIN',
     found: (subject) =>
       overHost(subject) && subject.namespaces.network === 'host' && has(subject, 'CAP_NET_ADMIN'),
   },
@@ -92,6 +96,7 @@ export const CAPABILITY_CHECKS: readonly Check[] = [
     title: 'capabilities that ordinary services do not need',
     why: "They change or reveal what belongs to the whole machine, its clock and log among them, or lift the container's limits.",
     recommendation: 'drop those that the program does not use',
+    option: '--cap-drop NAME',
     found: (subject) => (overHost(subject) ? held(subject, 'medium') : []),
   },
   {
@@ -100,6 +105,7 @@ export const CAPABILITY_CHECKS: readonly Check[] = [
     title: "capabilities that open much of the kernel's code, over the container's own user namespace",
     why: 'They count only for what the container owns, but most holes of the last years were in code that these alone reach.',
     recommendation: 'drop those that the program does not use',
+    option: '--cap-drop NAME',
     found: (subject) => (overHost(subject) ? [] : [...held(subject, 'critical'), ...held(subject, 'high')]),
   },
   {
@@ -108,6 +114,7 @@ export const CAPABILITY_CHECKS: readonly Check[] = [
     title: 'capabilities that most programs run without',
     why: 'They forge packets, make device nodes, or pass by the permissions of files.',
     recommendation: 'start from none and add what the program asks for',
+    option: '--cap-drop all --cap-add NAME',
     found: (subject) => (overHost(subject) ? held(subject, 'low') : []),
   },
   {

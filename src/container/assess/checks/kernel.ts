@@ -89,6 +89,7 @@ export const KERNEL_CHECKS: readonly Check[] = [
     title: 'no filter of system calls',
     why: 'All of the kernel can be called, the parts with the holes of tomorrow included.',
     recommendation: "set linux.seccomp to an allow-list: tvmm run's default profile is one",
+    option: 'no --security-opt seccomp=unconfined',
     found: (subject) => seccompKind(subject) === 'none',
   },
   {
@@ -97,6 +98,7 @@ export const KERNEL_CHECKS: readonly Check[] = [
     title: 'the filter of system calls refuses only what it names',
     why: 'Calls that its author did not think of, and every new one, go through.',
     recommendation: 'use a profile whose default action is SCMP_ACT_ERRNO',
+    option: '--security-opt seccomp=FILE',
     found: (subject) => seccompKind(subject) === 'deny-list',
   },
   {
@@ -105,6 +107,7 @@ export const KERNEL_CHECKS: readonly Check[] = [
     title: 'the filter lets through calls that attacks on the kernel like to use',
     why: "They reach much kernel code, or hold it still at the right moment, and keyrings are not the container's own.",
     recommendation: 'take them out of the profile, unless the program needs them',
+    option: '--security-opt seccomp=FILE',
     found: (subject) => {
       if (seccompKind(subject) !== 'allow-list') return [];
       const rules = (subject.spec.linux?.seccomp?.syscalls ?? []).filter(
@@ -119,6 +122,7 @@ export const KERNEL_CHECKS: readonly Check[] = [
     title: 'programs can gain privileges',
     why: 'A set-user-ID program, or one with file capabilities, gives what the process did not have.',
     recommendation: 'set process.noNewPrivileges',
+    option: 'no --security-opt no-new-privileges=false',
     found: ({ noNewPrivileges }) => !noNewPrivileges,
   },
   {
@@ -177,6 +181,7 @@ export const KERNEL_CHECKS: readonly Check[] = [
     title: 'the container may use all devices',
     why: "With a node for it, the host's disk can be read and written past every permission.",
     recommendation: 'begin linux.resources.devices with a rule that denies all',
+    option: 'no --privileged; --device for each one',
     found: allowsAllDevices,
   },
   {
@@ -185,6 +190,7 @@ export const KERNEL_CHECKS: readonly Check[] = [
     title: "the host's disks or memory are in the container",
     why: 'What is on the disk can be read and written past every permission.',
     recommendation: 'mount what is on them instead',
+    option: '-v FOLDER:PATH instead of --device',
     found: (subject) => devices(subject).dangerous,
   },
   {
@@ -193,6 +199,7 @@ export const KERNEL_CHECKS: readonly Check[] = [
     title: 'device nodes are in the container',
     why: 'Their drivers are kernel code that takes its input from the container.',
     recommendation: 'leave out those that the program does not use',
+    option: 'no --device',
     found: (subject) => devices(subject).others,
   },
   {

@@ -110,6 +110,7 @@ export const MOUNT_CHECKS: readonly Check[] = [
     title: 'the socket of an engine or a system service is in the container',
     why: 'Who may talk to it has it start a privileged container, or a service, and is root on the host.',
     recommendation: 'take it out; where a program must start containers, put a filtering proxy between',
+    option: 'no -v of the socket',
     found: ({ hostMounts }) => hostMounts.filter(isSocket).map((mount) => mount.source),
   },
   placesCheck(
@@ -156,6 +157,7 @@ export const MOUNT_CHECKS: readonly Check[] = [
     title: 'mounts made in the container appear on the host',
     why: 'With the right to mount, the container can cover files of the host.',
     recommendation: 'use rslave or rprivate',
+    option: '-v SOURCE:PATH:rslave',
     found: ({ spec, hostMounts }) => {
       const shared = hostMounts.filter(
         ({ options }) => options.includes('shared') || options.includes('rshared'),
@@ -173,6 +175,7 @@ export const MOUNT_CHECKS: readonly Check[] = [
     title: 'the root file system is writable',
     why: 'An intruder can leave programs behind that run at the next start.',
     recommendation: 'set root.readonly and mount volumes or tmpfs where the program writes',
+    option: '--read-only --tmpfs /tmp -v NAME:PATH',
     found: ({ spec }) => spec.root.readonly !== true,
   },
 ];

@@ -20,6 +20,7 @@ export const NAMESPACE_CHECKS: readonly Check[] = [
     title: "the container sees the host's processes",
     why: "It can read other processes' command lines and, as root, signal them and reach their files through /proc/PID/root.",
     recommendation: 'add a namespace of type pid',
+    option: 'no --pid host',
     found: ({ namespaces }) => namespaces.pid === 'host',
   },
   {
@@ -28,6 +29,7 @@ export const NAMESPACE_CHECKS: readonly Check[] = [
     title: "the container uses the host's network",
     why: 'Services on the loopback address and abstract Unix sockets of the host, those of container engines among them, answer it.',
     recommendation: 'add a namespace of type network, and publish ports instead',
+    option: 'no --network host; -p HOST:PORT',
     found: ({ namespaces }) => namespaces.network === 'host',
   },
   {
@@ -36,6 +38,7 @@ export const NAMESPACE_CHECKS: readonly Check[] = [
     title: "the container shares the host's System V and POSIX IPC",
     why: 'It can read and write shared memory, semaphores and message queues of other programs.',
     recommendation: 'add a namespace of type ipc',
+    option: 'no --ipc host',
     found: ({ namespaces }) => namespaces.ipc === 'host',
   },
   {
@@ -44,6 +47,7 @@ export const NAMESPACE_CHECKS: readonly Check[] = [
     title: "the container shares the host's name",
     why: "With CAP_SYS_ADMIN it can rename the host; it learns the host's name in any case.",
     recommendation: 'add a namespace of type uts',
+    option: 'no --uts host',
     found: ({ namespaces }) => namespaces.uts === 'host',
   },
   {
@@ -52,6 +56,7 @@ export const NAMESPACE_CHECKS: readonly Check[] = [
     title: "the container sees the host's tree of cgroups",
     why: 'Names of other containers show in /proc/self/cgroup and below /sys/fs/cgroup.',
     recommendation: 'add a namespace of type cgroup',
+    option: 'no --cgroupns host',
     found: ({ namespaces }) => namespaces.cgroup === 'host',
   },
   {
@@ -68,6 +73,7 @@ export const NAMESPACE_CHECKS: readonly Check[] = [
     title: "the container's root is the host's root",
     why: 'Whatever gets out, by a hole in the kernel or a file shared by mistake, is root at once.',
     recommendation: 'use a user namespace with ids of its own, a rootless engine, or a user other than 0',
+    option: '--userns private, or --user 1000:1000',
     found: ({ root, ownIds }) => root && !ownIds,
   },
   {
@@ -76,6 +82,7 @@ export const NAMESPACE_CHECKS: readonly Check[] = [
     title: "the container's users are the host's users",
     why: 'The user of the same number on the host owns its files and processes, and root is one set-user-ID program away.',
     recommendation: 'use a user namespace with ids of its own',
+    option: '--userns private',
     found: ({ root, ownIds, mapsHostRoot }) => !root && !ownIds && !mapsHostRoot,
   },
   {
@@ -92,6 +99,7 @@ export const NAMESPACE_CHECKS: readonly Check[] = [
     title: 'a user other than root is in group 0',
     why: "Files that the host's group 0 may write are the container's to write.",
     recommendation: 'give process.user a group of its own',
+    option: '--user USER:GROUP',
     found: ({ spec, root, ownIds }) => {
       const user = spec.process?.user;
       return !root && !ownIds && user !== undefined && [user.gid, ...(user.additionalGids ?? [])].includes(0);

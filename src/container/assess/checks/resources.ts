@@ -52,6 +52,7 @@ export const RESOURCE_CHECKS: readonly Check[] = [
     title: 'no limit of processes',
     why: 'A loop of forks leaves no process for anybody else on the machine.',
     recommendation: 'set linux.resources.pids.limit',
+    option: '--pids-limit 4096',
     found: (subject) => !limitsPids(subject),
   },
   {
@@ -60,6 +61,7 @@ export const RESOURCE_CHECKS: readonly Check[] = [
     title: 'no limit of memory',
     why: 'The kernel ends programs elsewhere when this one takes all memory.',
     recommendation: 'set linux.resources.memory.limit',
+    option: '--memory 512m',
     found: (subject) => !limitsMemory(subject),
   },
   {
@@ -68,6 +70,7 @@ export const RESOURCE_CHECKS: readonly Check[] = [
     title: 'no limit of processor time',
     why: 'Neighbours get no more than their share of what it leaves.',
     recommendation: 'set linux.resources.cpu.quota and period',
+    option: '--cpus 1.5',
     found: (subject) => !limitsCpu(subject),
   },
   {
@@ -76,6 +79,7 @@ export const RESOURCE_CHECKS: readonly Check[] = [
     title: 'when memory runs out, others go first',
     why: "The kernel spares the container's processes and ends programs of the host in their stead, or stops the container for ever.",
     recommendation: 'leave oomScoreAdj at 0 or above, and the OOM killer on',
+    option: 'no --oom-kill-disable; --oom-score-adj 0',
     found: ({ spec }) =>
       (spec.process?.oomScoreAdj ?? 0) < 0 || spec.linux?.resources?.memory?.disableOOMKiller === true,
   },
