@@ -12,6 +12,42 @@
 
 static const struct program oci = {"tvmm-oci", "tvmm-oci", "oci.cjs"};
 
+#define MAX_VARIABLES 8190
+
+/*
+ * The caller's variables, with how many descriptors from 3 on are open now: Node opens its own before any script can look. Left out are
+ * certificates, which Node would read at every start, and use none of.
+ */
+static char **cold_environment(void)
+{
+	static char *variables[MAX_VARIABLES + 2], descriptors[64];
+	const char *left_out[] = {"NODE_EXTRA_CA_CERTS=", "TVMM_DESCRIPTORS="};
+	size_t kept = 0;
+	long open = 0;
+	while (open < 1048576 && !failed(sys(__NR_fcntl, 3 + open, F_GETFD)))
+		open++;
+	for (char **e = environment; *e; e++) {
+		int wanted = 1;
+		for (size_t n = 0; n < sizeof left_out / sizeof *left_out; n++) {
+			const char *name = left_out[n];
+			size_t i = 0;
+			while (name[i] && (*e)[i] == name[i])
+				i++;
+			wanted &= name[i] != 0;
+		}
+		if (kept == MAX_VARIABLES)
+			return environment;
+		if (wanted)
+			variables[kept++] = *e;
+	}
+	char *end = descriptors + sizeof descriptors, *at = append(descriptors, end, "TVMM_DESCRIPTORS=");
+	at = append(append(at, end, NUMBER(sys(__NR_getpid))), end, ":");
+	append(at, end, NUMBER(open));
+	variables[kept++] = descriptors;
+	variables[kept] = NULL;
+	return variables;
+}
+
 __attribute__((used)) void client_main(long *stack)
 {
 	static const char *const wanted[] = {"XDG_RUNTIME_DIR", "USER", "LISTEN_FDS", "LISTEN_PID", "NOTIFY_SOCKET", NULL};

@@ -8,7 +8,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSy
 import { dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { CLI, engineHost } from './support/engine.js';
+import { CLI, engineHost, program } from './support/engine.js';
 import { needs } from './support/needs.js';
 
 const host = engineHost('tvmm-engine-');
@@ -221,9 +221,10 @@ describe('what is killed', () => {
   it('leaves nothing that the next command trips over when it is the command, at any time of a start', async () => {
     for (let after = 100; after <= 700; after += 60) {
       const name = `k${after}`;
+      const [command, ...words] = program();
       const child: ChildProcess = spawn(
-        process.execPath,
-        [CLI, 'run', '-d', '--name', name, '--network', 'none', '--rootfs', rootfs, 'sleep', '1000'],
+        command,
+        [...words, 'run', '-d', '--name', name, '--network', 'none', '--rootfs', rootfs, 'sleep', '1000'],
         { env: host.environment(), stdio: 'ignore' },
       );
       await Promise.race([once(child, 'exit'), delay(after)]);

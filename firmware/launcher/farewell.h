@@ -14,7 +14,19 @@
 /* Above whatever the caller has open for the container. */
 #define ASIDE 300
 
-enum { ANSWER_COLD = 1, ANSWER_PLAN = 2, ANSWER_DONE = 3, ANSWER_LAUNCHER = 4 };
+enum {
+	ANSWER_COLD = 1,
+	ANSWER_PLAN = 2,
+	ANSWER_DONE = 3,
+	ANSWER_LAUNCHER = 4,
+	/* To tvmm.c alone. */
+	ANSWER_TAKEN = 5,
+	ANSWER_PRINT = 6,
+	ANSWER_SPAWN = 7,
+	ANSWER_ATTACH = 8,
+	ANSWER_JOIN = 9,
+	ANSWER_CLEANED = 10,
+};
 
 struct answer {
 	u32 type;
@@ -60,7 +72,7 @@ static int pass_on(int fd, int to, u64 n)
 }
 
 /* Prints what the engine wants printed. Returns the exit status, or -1 when it has left half-way. */
-static int print_answer(int fd, const struct answer *answer)
+static inline int print_answer(int fd, const struct answer *answer)
 {
 	if (!pass_on(fd, 1, answer->output) || !pass_on(fd, 2, answer->errors))
 		return -1;

@@ -4,6 +4,7 @@
  */
 import { Command, Option } from 'commander';
 import type { CommandEntry } from './commands.js';
+import { printError, printOut } from './engine/here.js';
 import { LOG_LEVELS, type LogLevel, setLogLevel } from './log.js';
 
 /** Exit status of tvmm's own failures, the command line's included; guests and containers have the others. */
@@ -38,7 +39,11 @@ export function createProgram(version: string, state: GlobalState): Command {
     .exitOverride()
     .enablePositionalOptions()
     .showHelpAfterError('Run tvmm --help for the commands and their options.')
-    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'tvmm: ')) })
+    .configureOutput({
+      writeOut: printOut,
+      writeErr: printError,
+      outputError: (text, write) => write(text.replace(/^error: /, 'tvmm: ')),
+    })
     .addHelpText('after', EXAMPLES);
   for (const option of globalOptions()) program.addOption(option);
   program.hook('preAction', (_program, action) => {

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { CommanderError } from 'commander';
 import { packageRoot } from '../sys/package-root.js';
 import type { CommandEntry } from './commands.js';
+import { exitWith, printError } from './engine/here.js';
 import { addCommand, addStubs, createProgram, EXIT_FAILURE, type GlobalState } from './program.js';
 import { failureText } from './report.js';
 
@@ -16,8 +17,8 @@ const EXIT_SIGPIPE = 141;
 const state: GlobalState = { debug: false };
 
 function fail(error: unknown): void {
-  process.stderr.write(failureText(error, state.debug));
-  process.exitCode = EXIT_FAILURE;
+  printError(failureText(error, state.debug));
+  exitWith(EXIT_FAILURE);
 }
 
 function version(): string {
@@ -57,9 +58,18 @@ export async function runProgram(
     process.exit();
   });
 
+  await runOne(args, commands, name);
+}
+
+/** One command line, whoever gave it (engine/here.ts). Does not throw: what fails is told there. */
+export async function runOne(
+  args: readonly string[],
+  commands: readonly CommandEntry[],
+  name?: string,
+): Promise<void> {
   await run(args, commands, name).catch((error: unknown) => {
     // commander has already written its message; exit code 0 stands for --help and --version.
-    if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : EXIT_FAILURE;
+    if (error instanceof CommanderError) exitWith(error.exitCode === 0 ? 0 : EXIT_FAILURE);
     else fail(error);
   });
 }

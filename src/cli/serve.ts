@@ -28,11 +28,15 @@ export function register(program: Command): void {
       setFlagsFromString('--always-sparkplug');
       const { resolve } = await import('node:path');
       const { defaultSocket, ServeError, Server } = await import('../container/serve/server.js');
-      const { runResident } = await import('./resident.js');
+      const [{ serveRequest }, { warmUp }] = await Promise.all([
+        import('./resident-request.js'),
+        import('./resident-engine.js'),
+      ]);
       const socket = options.socket === undefined ? defaultSocket() : resolve(options.socket);
       if (socket === undefined)
         throw new ServeError('there is no place for the socket', 'Set XDG_RUNTIME_DIR, or give --socket.');
-      await using server = await Server.start(socket, runResident);
+      await using server = await Server.start(socket, serveRequest);
+      await warmUp();
       process.stdout.write(`listening at ${socket}\n`);
       await new Promise<void>((stop) => {
         for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop());

@@ -20,6 +20,14 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
 export const CLI = join(import.meta.dirname, '..', '..', 'dist', 'cli.cjs');
+/** The native program of that name, which asks a resident engine. */
+export const NATIVE = join(import.meta.dirname, '..', '..', 'dist', 'firmware', 'tvmm');
+
+/** The words that `tvmm` is on a command line: the tests may be about the native one. */
+export function program(): [string, ...string[]] {
+  const { TVMM_TEST_TVMM: other } = process.env;
+  return other === undefined ? [process.execPath, CLI] : [other];
+}
 export const APPLETS =
   'sh cat echo sleep id true false touch ls nc seq hostname grep kill wc tar ln mknod stat mkdir rm chown'.split(
     ' ',
@@ -94,9 +102,10 @@ export function engineHost(prefix: string) {
 
   const tvmm = (args: readonly string[], input?: string | Buffer): Promise<Result> =>
     new Promise((resolve) => {
+      const [command, ...words] = program();
       const child = execFile(
-        process.execPath,
-        [CLI, ...args],
+        command,
+        [...words, ...args],
         { env: environment(), timeout: 60_000, killSignal: 'SIGKILL', maxBuffer: 64 * 2 ** 20 },
         (error, stdout, stderr) => {
           const code = error === null ? 0 : typeof error.code === 'number' ? error.code : -1;

@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import { UsageError } from '../usage-error.js';
 import { engine } from './common.js';
+import { exitWith } from './here.js';
 
 const HELP = `
 Output from now on is shown; tvmm logs shows what was before. Ctrl-P Ctrl-Q lets go of a container with a terminal; it runs on. Its
@@ -32,10 +33,11 @@ export function register(program: Command): void {
           `container ${word} does not run`,
           `tvmm start -a ${word} starts it and joins it`,
         );
-      process.exitCode = await attachTo(context, record, {
+      const status = await attachTo(context, record, {
         interactive: options.stdin && record.options.interactive,
         tty: record.options.tty,
         signals: options.sigProxy,
       });
+      exitWith(status);
     });
 }

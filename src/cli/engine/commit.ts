@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { UsageError } from '../usage-error.js';
 import { collect, engine } from './common.js';
 import { isTrue } from './filters.js';
+import { printOut } from './here.js';
 
 const HELP = `
 What the container has written becomes a layer on top of its image; of a container from a plain folder the whole root is taken. Volumes and other
@@ -50,6 +51,6 @@ export function register(program: Command): void {
         changes: flags.change ?? [],
         pause: flags.pause === true || isTrue('--pause', flags.pause),
       });
-      process.stdout.write(`${image.id}\n`);
+      printOut(`${image.id}\n`);
     });
 }

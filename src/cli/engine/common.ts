@@ -5,10 +5,10 @@ import type { EngineContext } from '../../container/engine/context.js';
 import { StartError } from '../../container/engine/errors.js';
 import type { ContainerRecord } from '../../container/engine/record.js';
 import { escaped, escapedJson } from '../../sys/errors.js';
-import { log } from '../log.js';
 import { failureText } from '../report.js';
 import { parseSize } from '../units.js';
 import { UsageError } from '../usage-error.js';
+import { callersFile, exitWith, here, printError, printOut } from './here.js';
 
 /** The engine of TVMM_ROOT and TVMM_RUN. */
 export async function engine(): Promise<EngineContext> {
@@ -18,8 +18,7 @@ export async function engine(): Promise<EngineContext> {
       'run it with sudo',
     );
   }
-  const { openEngine } = await import('../../container/engine/open.js');
-  return openEngine({ warn: (message) => log('warn', message) });
+  return here().open();
 }
 
 /** For options that may be given several times. */
@@ -64,7 +63,7 @@ export function wantsJson(options: { json?: boolean; format?: string }): boolean
 
 export function printJson(value: unknown): void {
   const plain = (_key: string, one: unknown) => (typeof one === 'bigint' ? Number(one) : one);
-  process.stdout.write(`${escapedJson(JSON.stringify(value, plain, 2))}\n`);
+  printOut(`${escapedJson(JSON.stringify(value, plain, 2))}\n`);
 }
 
 /** Does the same to each container and prints its name; one that fails does not keep the others from it. */
@@ -77,10 +76,10 @@ export async function each(
   for (const word of words) {
     try {
       await action(context, find(context, word));
-      if (!quiet) process.stdout.write(`${word}\n`);
+      if (!quiet) printOut(`${word}\n`);
     } catch (error) {
-      process.stderr.write(failureText(error, false));
-      process.exitCode = 1;
+      printError(failureText(error, false));
+      exitWith(1);
     }
   }
 }
@@ -119,8 +118,8 @@ export async function withStartStatus(action: () => Promise<void>, debug = false
     await action();
   } catch (error) {
     if (!(error instanceof StartError)) throw error;
-    process.stderr.write(failureText(error, debug));
-    process.exitCode = error.exitCode;
+    printError(failureText(error, debug));
+    exitWith(error.exitCode);
   }
 }
 
@@ -128,7 +127,7 @@ export async function withStartStatus(action: () => Promise<void>, debug = false
 export function resolveEnvironment(words: readonly string[]): string[] {
   return words.flatMap((entry) => {
     if (entry.includes('=')) return [entry];
-    const value = process.env[entry];
+    const value = here().variables[entry];
     return value === undefined ? [] : [`${entry}=${value}`];
   });
 }
@@ -136,7 +135,7 @@ export function resolveEnvironment(words: readonly string[]): string[] {
 /** A file that the user names in an option. @throws UsageError */
 export function readOptionFile(option: string, file: string): string {
   try {
-    return readFileSync(file, 'utf8');
+    return readFileSync(callersFile(file), 'utf8');
   } catch (cause) {
     const why = cause instanceof Error && 'code' in cause ? String(cause.code) : String(cause);
     throw new UsageError(`${option} ${file} cannot be read: ${why}`);

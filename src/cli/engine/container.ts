@@ -4,6 +4,7 @@ import type { ContainerRecord } from '../../container/engine/record.js';
 import { collect, engine } from './common.js';
 import { labelsOf } from './container-row.js';
 import { type Filters, filterOf, hasLabel } from './filters.js';
+import { printOut } from './here.js';
 
 const HELP = `
 Everything else that can be done to containers is a command of its own: tvmm ps, rm, inspect …
@@ -30,6 +31,6 @@ export function register(program: Command): void {
         label: (record, value) => hasLabel(Object.fromEntries(labelsOf(record)), value),
       };
       const removed = await pruneContainers(await engine(), filterOf(filters, flags.filter));
-      process.stdout.write(removed.map((name) => `${name}\n`).join(''));
+      printOut(removed.map((name) => `${name}\n`).join(''));
     });
 }

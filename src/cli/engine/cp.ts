@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import type { CopyOptions } from '../../container/engine/copy.js';
 import { engine } from './common.js';
+import { printError } from './here.js';
 
 const HELP = `
 One side is a container, written NAME:PATH. Into an existing folder things go under their own name; a source that ends with /. means what is
@@ -33,8 +34,6 @@ export function register(program: Command): void {
         followLink: options.followLink === true,
       });
       if (skipped.length > 0)
-        process.stderr.write(
-          `tvmm: ${skipped.length} devices or other special files were left out; -a keeps them\n`,
-        );
+        printError(`tvmm: ${skipped.length} devices or other special files were left out; -a keeps them\n`);
     });
 }

@@ -1,5 +1,4 @@
 /** The options of `run` and `create`, docker's, and how they become the engine's. Files that options name are read here. */
-import { resolve } from 'node:path';
 import type { CreateRequest } from '../../container/engine/create.js';
 import { type ContainerOptions, NO_OPTIONS } from '../../container/engine/options/options.js';
 import { parseEnvFile } from '../../container/engine/options/process.js';
@@ -7,6 +6,7 @@ import { parseSecurityOptions } from '../../container/engine/options/security.js
 import { UsageError } from '../usage-error.js';
 import { readOptionFile, resolveEnvironment } from './common.js';
 import { isTrue } from './filters.js';
+import { callersPath, here } from './here.js';
 
 /** What commander gives: every option by its long name in camel case. */
 export type CreateFlags = Partial<
@@ -69,7 +69,7 @@ function labels(flags: CreateFlags): string[] {
 }
 
 function environment(flags: CreateFlags): string[] {
-  const own = process.env;
+  const own = here().variables;
   const files = (flags.envFile ?? []).flatMap((file) =>
     parseEnvFile(readOptionFile('--env-file', file), file, own),
   );
@@ -89,7 +89,7 @@ function seccompProfile(securityOpt: readonly string[]): string | undefined {
 /** `./data:/data` is below the caller's folder. */
 function absoluteSource(volume: string): string {
   const [source = '', ...rest] = volume.split(':');
-  return /^\.\.?($|\/)/.test(source) ? [resolve(source), ...rest].join(':') : volume;
+  return /^\.\.?($|\/)/.test(source) ? [callersPath(source), ...rest].join(':') : volume;
 }
 
 /** @throws UsageError for files that cannot be read */
@@ -146,7 +146,7 @@ export function createRequest(
       ...(pod === undefined ? {} : { pod }),
       ...(rootfs === undefined
         ? { ...(image === undefined ? {} : { image }), command: [...words] }
-        : { rootfs: resolve(rootfs), command: [...(image === undefined ? [] : [image]), ...words] }),
+        : { rootfs: callersPath(rootfs), command: [...(image === undefined ? [] : [image]), ...words] }),
     },
   };
 }

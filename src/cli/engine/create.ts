@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { engine } from './common.js';
 import { addCreateOptions } from './create-flags.js';
 import type { CreateFlags } from './create-options.js';
+import { printOut } from './here.js';
 import { makeContainer } from './make.js';
 
 const HELP = `
@@ -21,6 +22,6 @@ export function register(program: Command): void {
     .action(async (image: string | undefined, words: string[], flags: CreateFlags & { debug?: boolean }) => {
       const { debug: _debug, ...options } = flags;
       const record = await makeContainer(await engine(), image, words, options);
-      process.stdout.write(`${record.id}\n`);
+      printOut(`${record.id}\n`);
     });
 }

@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import { escaped } from '../../sys/errors.js';
 import { engine, printJson, wantsJson, withJson } from './common.js';
+import { printOut } from './here.js';
 
 const HELP = `
 A added, C changed, D deleted. Volumes and other mounts do not count.
@@ -33,6 +34,6 @@ export function register(program: Command): void {
       }
       // Control characters of a name must not reach the terminal.
       const shown = (path: string) => escaped(JSON.stringify(path).slice(1, -1));
-      process.stdout.write(changes.map(({ kind, path }) => `${LETTERS[kind]} ${shown(path)}\n`).join(''));
+      printOut(changes.map(({ kind, path }) => `${LETTERS[kind]} ${shown(path)}\n`).join(''));
     });
 }

@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import { parseEnvFile } from '../../container/engine/options/process.js';
 import { collect, engine, readOptionFile, resolveEnvironment } from './common.js';
+import { exitWith, here } from './here.js';
 
 const HELP = `
 The command runs with the container's user, environment and limits unless told otherwise; its exit status is ours (126 when it cannot be
@@ -47,15 +48,16 @@ export function register(program: Command): void {
     .passThroughOptions()
     .addHelpText('after', HELP)
     .action(async (word: string, command: string[], flags: ExecFlags) => {
+      if (flags.tty === true) here().needOwnProcess();
       const context = await engine();
       const [{ execInContainer }, { runExec }] = await Promise.all([
         import('../../container/engine/exec.js'),
         import('./exec-status.js'),
       ]);
       const files = (flags.envFile ?? []).flatMap((file) =>
-        parseEnvFile(readOptionFile('--env-file', file), file, process.env),
+        parseEnvFile(readOptionFile('--env-file', file), file, here().variables),
       );
-      process.exitCode = await runExec(flags, (stdio) =>
+      const status = await runExec(flags, (stdio) =>
         execInContainer(context, context.store.resolve(word), {
           command,
           env: [...files, ...resolveEnvironment(flags.env ?? [])],
@@ -67,5 +69,6 @@ export function register(program: Command): void {
           stdio,
         }),
       );
+      exitWith(status);
     });
 }

@@ -1,17 +1,13 @@
 /** A container in the foreground: our streams joined to it, signals passed on, its exit status ours. For run, start -a and attach. */
-import { follow, join } from '../../container/engine/attach.js';
 import type { EngineContext } from '../../container/engine/context.js';
 import { ContainerNotFoundError } from '../../container/engine/errors.js';
-import { MinderClient } from '../../container/engine/minder.js';
 import type { ContainerRecord } from '../../container/engine/record.js';
 import { parseRestartPolicy } from '../../container/engine/restart.js';
 import { startContainer } from '../../container/engine/start.js';
 import { killContainer, removeContainer } from '../../container/engine/stop.js';
 import { current, waitForEnd } from '../../container/engine/wait.js';
 import { UsageError } from '../usage-error.js';
-
-/** Those that mean the program, not the terminal's job control. */
-const PROXIED: readonly NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'];
+import { here, type Joined } from './here.js';
 
 export interface ForegroundOptions {
   readonly interactive: boolean;
@@ -20,13 +16,9 @@ export interface ForegroundOptions {
   readonly signals: boolean;
 }
 
-function streams({ interactive }: Pick<ForegroundOptions, 'interactive'>) {
-  return { stdin: interactive ? process.stdin : undefined, stdout: process.stdout, stderr: process.stderr };
-}
-
 /** A terminal in the container needs one here, or what is typed would be garbled without a word. @throws UsageError */
 function checkTerminal({ interactive, tty }: Pick<ForegroundOptions, 'interactive' | 'tty'>): void {
-  if (interactive && tty && !process.stdin.isTTY)
+  if (interactive && tty && !here().stdinIsTerminal)
     throw new UsageError('-t needs a terminal, and stdin is none', 'leave out -t to use a pipe');
 }
 
@@ -60,26 +52,25 @@ export async function startAttached(
   checkTerminal({ interactive, tty: options.tty });
   // What is to be started again has the minder's program do that.
   const cleansUp = parseRestartPolicy(options.restart).kind === 'no';
-  let client: MinderClient | undefined;
+  let joined: Joined | undefined;
   try {
     await context.store.locked(id, (found) =>
       startContainer(context, found, {
-        onCreated: async () => {
-          // A connection of its own: the engine's ends with the start.
-          client = await MinderClient.connect(context.store.folder(id));
+        onCreated: async (_minder, made) => {
           // Who started it with its input is the only one who feeds it: cat | head must not leave a container behind.
-          await follow(client, streams({ interactive }), { ownsStdin: interactive, cleansUp });
+          const role = { signals: true, ownsInput: interactive, cleansUp };
+          joined = await here().attach(context, made, { interactive, tty: options.tty, ...role });
         },
       }),
     );
   } catch (error) {
-    client?.[Symbol.dispose]();
+    joined?.[Symbol.dispose]();
     if (options.remove) await removeContainer(context, id, { force: true }).catch(() => {});
     throw error;
   }
-  if (client === undefined) return 125;
-  using joined = client;
-  return await stay(context, record, joined, { interactive, tty: options.tty, signals: true });
+  if (joined === undefined) return 125;
+  using ours = joined;
+  return await stay(context, record, ours);
 }
 
 /** Joins what runs already. @returns the exit status */
@@ -89,33 +80,18 @@ export async function attachTo(
   options: ForegroundOptions,
 ): Promise<number> {
   checkTerminal(options);
-  using client = await MinderClient.connect(context.store.folder(record.id));
-  await follow(client, streams(options));
-  return await stay(context, record, client, options);
+  using joined = await here().attach(context, record, { ...options, ownsInput: false, cleansUp: false });
+  return await stay(context, record, joined);
 }
 
-async function stay(
-  context: EngineContext,
-  record: ContainerRecord,
-  client: MinderClient,
-  options: ForegroundOptions,
-): Promise<number> {
+async function stay(context: EngineContext, record: ContainerRecord, joined: Joined): Promise<number> {
   const { id } = record;
-  // In a terminal's raw mode Ctrl-C is a byte; a signal then comes from somewhere else and is meant for us.
-  const proxied = options.signals && !options.tty ? PROXIED : [];
-  const pass = (signal: NodeJS.Signals) => void killContainer(context, id, signal).catch(() => {});
-  for (const signal of proxied) process.on(signal, pass);
-  try {
-    const end = await join(client, streams(options), options.tty);
-    if (end.kind === 'detached') return 0;
-    const exitCode = end.kind === 'ended' ? end.exitCode : await waitForEnd(context, id);
-    await cleanUp(context, record);
-    await client.done();
-    return exitCode ?? 255;
-  } finally {
-    for (const signal of proxied) process.off(signal, pass);
-    if (options.interactive) process.stdin.unref?.();
-  }
+  const end = await joined.join((signal) => void killContainer(context, id, signal).catch(() => {}));
+  if (end.kind === 'detached' || end.kind === 'gone') return 0;
+  const exitCode = end.kind === 'ended' ? end.exitCode : await waitForEnd(context, id);
+  await cleanUp(context, record);
+  await joined.done();
+  return exitCode ?? 255;
 }
 
 /** The minder’s exit command would do the same, and does when we are killed. When we return, it is done. */

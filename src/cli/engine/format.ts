@@ -4,6 +4,7 @@
  */
 import type { Command } from 'commander';
 import { printJson, table } from './common.js';
+import { printOut } from './here.js';
 import { parseTemplate } from './template.js';
 
 export interface FormatFlags {
@@ -43,13 +44,13 @@ export function printFormatted(
   const inTable = /^table\s+(.*)$/s.exec(format)?.[1];
   const fill = parseTemplate(inTable ?? format);
   const lines = rows().map((row) => fill(row));
-  if (inTable === undefined) process.stdout.write(lines.map((line) => `${line}\n`).join(''));
+  if (inTable === undefined) printOut(lines.map((line) => `${line}\n`).join(''));
   else {
     const titles = inTable
       .replaceAll('\\t', '\t')
       .split('\t')
       .map((cell) => title(/\.(\w+)\s*\}\}/.exec(cell)?.[1] ?? ''));
-    process.stdout.write(table([titles, ...lines.map((line) => line.split('\t'))]));
+    printOut(table([titles, ...lines.map((line) => line.split('\t'))]));
   }
   return true;
 }

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import { readHealth } from '../../container/engine/health/health.js';
 import { engine, printJson } from './common.js';
+import { printOut } from './here.js';
 import { inspectView } from './inspect-view.js';
 import { parseTemplate } from './template.js';
 
@@ -40,7 +41,7 @@ export function register(program: Command): void {
         if (fill === undefined) found.push({ ...record, health, logPath: `${folder}/log` });
         else {
           const data = (name: string) => join(context.paths.volumes, name, '_data');
-          process.stdout.write(`${fill(inspectView(record, folder, data, health))}\n`);
+          printOut(`${fill(inspectView(record, folder, data, health))}\n`);
         }
       }
       if (fill === undefined) printJson(found);

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { parseDuration } from '../units.js';
 import { UsageError } from '../usage-error.js';
 import { engine, integerOption } from './common.js';
+import { here } from './here.js';
 
 const HELP = `
 What went to stdout comes to stdout, stderr to stderr. Times are RFC 3339, or durations before now such as 10m.
@@ -58,6 +59,7 @@ export function register(program: Command): void {
     .option('-t, --timestamps', 'show when each line came')
     .addHelpText('after', HELP)
     .action(async (word: string, options: LogsFlags) => {
+      if (options.follow === true) here().needOwnProcess();
       const context = await engine();
       const id = context.store.resolve(word);
       const [{ followLog, readLog }, { current }] = await Promise.all([
@@ -80,9 +82,7 @@ export function register(program: Command): void {
       const lines =
         options.follow === true ? followLog(folder, selection, ended) : readLog(folder, selection);
       for await (const { log, stream, time } of lines) {
-        const out = stream === 'stdout' ? process.stdout : process.stderr;
-        if (!out.write(options.timestamps === true ? `${time} ${log}` : log))
-          await new Promise((resolve) => out.once('drain', resolve));
+        await here().print(stream, options.timestamps === true ? `${time} ${log}` : log);
       }
     });
 }

@@ -4,6 +4,7 @@ import type { EngineContext } from '../../container/engine/context.js';
 import type { ContainerRecord } from '../../container/engine/record.js';
 import { UsageError } from '../usage-error.js';
 import { type CreateFlags, createRequest } from './create-options.js';
+import { callersPath, printError } from './here.js';
 
 export async function makeContainer(
   context: EngineContext,
@@ -24,13 +25,13 @@ export async function makeContainer(
     const record = await createContainer(context, {
       ...createRequest(image, words, flags, pod),
       report: (message) => {
-        if (flags.quiet !== true) process.stderr.write(`${message}\n`);
+        if (flags.quiet !== true) printError(`${message}\n`);
       },
     });
     if (fd !== undefined) writeSync(fd, record.id);
     return record;
   } catch (error) {
-    if (cidfile !== undefined) rmSync(cidfile, { force: true });
+    if (cidfile !== undefined) rmSync(callersPath(cidfile), { force: true });
     throw error;
   } finally {
     if (fd !== undefined) closeSync(fd);
@@ -48,7 +49,7 @@ async function removeNamed(context: EngineContext, name: string | undefined): Pr
 
 function openNew(file: string): number {
   try {
-    return openSync(file, 'wx', 0o644);
+    return openSync(callersPath(file), 'wx', 0o644);
   } catch (cause) {
     const why = cause instanceof Error && 'code' in cause ? cause.code : cause;
     throw new UsageError(

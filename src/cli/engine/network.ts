@@ -7,6 +7,7 @@ import { failureText } from '../report.js';
 import { UsageError } from '../usage-error.js';
 import { collect, engine, integerOption, printJson, table } from './common.js';
 import { type FormatFlags, printFormatted, withFormat } from './format.js';
+import { exitWith, printError, printOut } from './here.js';
 
 const HELP = `
 Containers join the network tvmm unless --network says otherwise; it is made at its first use. A network is a bridge with addresses of its
@@ -90,7 +91,7 @@ async function create(name: string, flags: CreateFlags): Promise<void> {
     ...(flags.mtu === undefined ? {} : { mtu: flags.mtu }),
   };
   await loaded.networks.store.create(options);
-  process.stdout.write(`${name}\n`);
+  printOut(`${name}\n`);
 }
 
 export function register(program: Command): void {
@@ -123,12 +124,12 @@ export function register(program: Command): void {
       for (const name of names) {
         try {
           await networks.removeNetwork(name);
-          process.stdout.write(`${name}\n`);
+          printOut(`${name}\n`);
         } catch (error) {
           const gone = error instanceof Error && 'code' in error && error.code === 'NETWORK_NOT_FOUND';
           if (flags.force === true && gone) continue;
-          process.stderr.write(failureText(error, false));
-          process.exitCode = 1;
+          printError(failureText(error, false));
+          exitWith(1);
         }
       }
     });
@@ -147,7 +148,7 @@ async function report(
   context: EngineContext,
   { removed, problems }: { removed: readonly string[]; problems: readonly Error[] },
 ): Promise<void> {
-  process.stdout.write(removed.map((name) => `${name}\n`).join(''));
+  printOut(removed.map((name) => `${name}\n`).join(''));
   for (const problem of problems) context.warn(problem.message);
 }
 
@@ -180,7 +181,7 @@ function registerShow(network: Command): void {
     )
       return;
     if (flags.quiet === true) {
-      process.stdout.write([...own, ...foreign].map(({ name }) => `${name}\n`).join(''));
+      printOut([...own, ...foreign].map(({ name }) => `${name}\n`).join(''));
     } else {
       const rows = [
         ...own.map((one) => [
@@ -191,7 +192,7 @@ function registerShow(network: Command): void {
         ]),
         ...foreign.map(({ name, driver }) => [name, driver, '', '']),
       ];
-      process.stdout.write(table([['NAME', 'DRIVER', 'SUBNETS', ''], ...rows]));
+      printOut(table([['NAME', 'DRIVER', 'SUBNETS', ''], ...rows]));
     }
   });
   network

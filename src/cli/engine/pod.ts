@@ -14,6 +14,7 @@ import {
   wantsJson,
   withJson,
 } from './common.js';
+import { printOut } from './here.js';
 import { inspectView } from './inspect-view.js';
 import { parseTemplate } from './template.js';
 
@@ -141,7 +142,7 @@ function registerShow(pod: Command): void {
       for (const { record, containers } of found) {
         const view = inspectView(record, context.store.folder(record.id), (name) => name);
         const Containers = containers.map(({ id, name, state }) => ({ Id: id, Name: name, State: state }));
-        process.stdout.write(`${fill({ ...view, Containers, NumContainers: Containers.length })}\n`);
+        printOut(`${fill({ ...view, Containers, NumContainers: Containers.length })}\n`);
       }
     });
 }
@@ -162,7 +163,7 @@ function registerCreate(pod: Command): void {
       const { name, debug: _debug, logLevel: _level, ...options } = flags;
       const { createPod } = await import('../../container/engine/pods.js');
       const record = await createPod(await engine(), name, options);
-      process.stdout.write(`${record.id}\n`);
+      printOut(`${record.id}\n`);
     });
 }
 
@@ -184,7 +185,7 @@ function registerList(pod: Command): void {
         );
       }
       if (options.quiet === true) {
-        process.stdout.write(pods.map((one) => `${shortId(one.pod.id)}\n`).join(''));
+        printOut(pods.map((one) => `${shortId(one.pod.id)}\n`).join(''));
         return;
       }
       const rows = pods.map(({ pod: one, members }) => [
@@ -195,7 +196,7 @@ function registerList(pod: Command): void {
         one.ports.map((port) => formatPort({ ...port, hostIp: port.hostIp })).join(', '),
         members.map(({ name }) => name).join(', '),
       ]);
-      process.stdout.write(table([['ID', 'NAME', 'STATE', 'CREATED', 'PORTS', 'CONTAINERS'], ...rows]));
+      printOut(table([['ID', 'NAME', 'STATE', 'CREATED', 'PORTS', 'CONTAINERS'], ...rows]));
     },
   );
 }

@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import { UsageError } from '../usage-error.js';
 import { engine } from './common.js';
+import { printOut } from './here.js';
 
 const HELP = `
 Examples:
@@ -28,7 +29,7 @@ export function register(program: Command): void {
         };
       });
       if (wanted === undefined) {
-        process.stdout.write(ports.map(({ name, host }) => `${name} -> ${host}\n`).join(''));
+        printOut(ports.map(({ name, host }) => `${name} -> ${host}\n`).join(''));
         return;
       }
       const found = ports.filter(({ name }) => name === (wanted.includes('/') ? wanted : `${wanted}/tcp`));
@@ -37,6 +38,6 @@ export function register(program: Command): void {
           `container ${word} publishes no port ${wanted}`,
           record?.state === 'running' ? undefined : 'it does not run',
         );
-      process.stdout.write(found.map(({ host }) => `${host}\n`).join(''));
+      printOut(found.map(({ host }) => `${host}\n`).join(''));
     });
 }

@@ -16,6 +16,7 @@ import {
 } from './container-row.js';
 import { type Filters, filterOf, hasLabel } from './filters.js';
 import { type FormatFlags, printFormatted, withFormat } from './format.js';
+import { printOut } from './here.js';
 
 const HELP = `
 Filters: name=PATTERN, id=DIGITS, status=created|running|paused|exited, label=NAME[=VALUE], image=NAME, pod=NAME, exited=STATUS, volume=NAME,
@@ -123,7 +124,7 @@ export function register(program: Command): void {
       if (printFormatted(options, own, rowsOf)) return;
       const id = (record: ContainerRecord) => (whole ? record.id : shortId(record.id));
       if (options.quiet === true) {
-        process.stdout.write(found.map((record) => `${id(record)}\n`).join(''));
+        printOut(found.map((record) => `${id(record)}\n`).join(''));
         return;
       }
       const rows = found.map((record) => [
@@ -135,9 +136,7 @@ export function register(program: Command): void {
         portsText(record),
         record.name,
       ]);
-      process.stdout.write(
-        table([['ID', 'IMAGE', 'COMMAND', 'CREATED', 'STATUS', 'PORTS', 'NAME'], ...rows]),
-      );
+      printOut(table([['ID', 'IMAGE', 'COMMAND', 'CREATED', 'STATUS', 'PORTS', 'NAME'], ...rows]));
     });
 }
 

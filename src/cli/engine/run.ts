@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { engine, withStartStatus } from './common.js';
 import { addCreateOptions } from './create-flags.js';
 import type { CreateFlags } from './create-options.js';
+import { exitWith, printOut } from './here.js';
 import { makeContainer } from './make.js';
 
 const HELP = `
@@ -39,14 +40,13 @@ export function register(program: Command): void {
           const context = await engine();
           const { runContainer, startDetached } = await import('./foreground.js');
           if (detach !== true) {
-            process.exitCode = await runContainer(context, options, () =>
-              makeContainer(context, image, words, options),
-            );
+            const make = () => makeContainer(context, image, words, options);
+            exitWith(await runContainer(context, options, make));
             return;
           }
           const record = await makeContainer(context, image, words, options);
           await startDetached(context, record);
-          process.stdout.write(`${record.id}\n`);
+          printOut(`${record.id}\n`);
         }, flags.debug),
     );
 }

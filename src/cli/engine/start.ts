@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { failureText } from '../report.js';
 import { UsageError } from '../usage-error.js';
 import { each, engine, withStartStatus } from './common.js';
+import { exitWith, printError, printOut } from './here.js';
 
 const HELP = `
 Examples:
@@ -23,10 +24,10 @@ async function startAll(words: readonly string[]): Promise<void> {
   if (words.length > 0) throw new UsageError('--all-restarting takes no names');
   const { startAllRestarting } = await import('../../container/engine/at-boot.js');
   for (const { name, error } of await startAllRestarting(await engine())) {
-    if (error === undefined) process.stdout.write(`${name}\n`);
+    if (error === undefined) printOut(`${name}\n`);
     else {
-      process.stderr.write(failureText(error, false));
-      process.exitCode = 1;
+      printError(failureText(error, false));
+      exitWith(1);
     }
   }
 }
@@ -57,7 +58,7 @@ export function register(program: Command): void {
         const record = context.store.read(context.store.resolve(first));
         const { startAttached } = await import('./foreground.js');
         if (record !== undefined)
-          process.exitCode = await startAttached(context, record, options.interactive === true);
+          exitWith(await startAttached(context, record, options.interactive === true));
       }, options.debug);
     });
 }

@@ -8,6 +8,7 @@ import type { ContainerRecord } from '../../container/engine/record.js';
 import { formatSize } from '../units.js';
 import { engine, table } from './common.js';
 import { type FormatFlags, printFormatted, withFormat } from './format.js';
+import { here, printOut } from './here.js';
 
 const HELP = `
 CPU is the share of one processor: 200 % is two of them. Without names all running containers are shown, anew every second; --no-stream
@@ -118,6 +119,7 @@ export function register(program: Command): void {
   )
     .addHelpText('after', HELP)
     .action(async (words: string[], options: FormatFlags & { stream: boolean }) => {
+      if (options.stream) here().needOwnProcess();
       const context = await engine();
       const wanted = new Set(words.map((word) => context.store.resolve(word)));
       let before = new Map<string, Sample>();
@@ -136,9 +138,9 @@ export function register(program: Command): void {
           const own = () => samples.map((one) => summary(before.get(one.record.id), one));
           const rowsOf = () => samples.map((one) => statsRow(before.get(one.record.id), one));
           if (!printFormatted(options, own, rowsOf)) {
-            if (options.stream && process.stdout.isTTY) process.stdout.write('\x1b[2J\x1b[H');
+            if (options.stream && process.stdout.isTTY) printOut('\x1b[2J\x1b[H');
             const rows = samples.map((one) => row(before.get(one.record.id), one));
-            process.stdout.write(table([['NAME', 'CPU', 'MEMORY', 'PIDS', 'READ / WRITTEN'], ...rows]));
+            printOut(table([['NAME', 'CPU', 'MEMORY', 'PIDS', 'READ / WRITTEN'], ...rows]));
           }
           if (!options.stream) return;
         }

@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import { formatSize } from '../units.js';
 import { engine, printJson, table, wantsJson, withJson } from './common.js';
+import { printOut } from './here.js';
 
 const HELP = `
 prune removes containers that do not run, networks that no container wants, and what interrupted commands have left; with -a all images that no
@@ -34,7 +35,7 @@ export function register(program: Command): void {
       formatSize(one.bytes),
       formatSize(one.reclaimable),
     ]);
-    process.stdout.write(table([['KIND', 'TOTAL', 'ACTIVE', 'SIZE', 'RECLAIMABLE'], ...rows]));
+    printOut(table([['KIND', 'TOTAL', 'ACTIVE', 'SIZE', 'RECLAIMABLE'], ...rows]));
   });
   system
     .command('prune')
@@ -46,6 +47,6 @@ export function register(program: Command): void {
       const { pruneSystem } = await import('../../container/engine/disk-use.js');
       const options = { all: flags.all === true, volumes: flags.volumes === true };
       const removed = await pruneSystem(await engine(), options);
-      process.stdout.write(removed.map((line) => `${line}\n`).join(''));
+      printOut(removed.map((line) => `${line}\n`).join(''));
     });
 }

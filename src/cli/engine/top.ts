@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { formatSize } from '../units.js';
 import { UsageError } from '../usage-error.js';
 import { engine, printJson, table, wantsJson, withJson } from './common.js';
+import { printOut } from './here.js';
 
 const HELP = `
 Pids and user ids are the host's; INNER is the pid that the container sees.
@@ -43,7 +44,7 @@ export function register(program: Command): void {
         // Control characters of a command must not reach the terminal.
         JSON.stringify(one.command).slice(1, -1),
       ]);
-      process.stdout.write(
+      printOut(
         table([['PID', 'PARENT', 'INNER', 'UID', 'STATE', 'TTY', 'TIME', 'MEMORY', 'COMMAND'], ...rows]),
       );
     });

@@ -7,6 +7,7 @@ import { UsageError } from '../usage-error.js';
 import { age, collect, engine, printJson, table } from './common.js';
 import { type Filters, filterOf, hasLabel, isTrue, labelTable } from './filters.js';
 import { type FormatFlags, printFormatted, withFormat } from './format.js';
+import { exitWith, printError, printOut } from './here.js';
 
 const HELP = `
 A volume is a folder of tvmm's that containers mount by name (-v NAME:/path); it is made at its first use, gets what the image has at that
@@ -55,7 +56,7 @@ export function register(program: Command): void {
         throw new UsageError(`there is no volume driver ${flags.driver}`, 'local is the only one');
       const { context, volumes } = await load();
       const labels = labelTable('--label', flags.label ?? []);
-      process.stdout.write(`${(await volumes.createVolume(context, name, labels)).name}\n`);
+      printOut(`${(await volumes.createVolume(context, name, labels)).name}\n`);
     });
   registerList(volume);
   volume
@@ -103,14 +104,14 @@ function registerList(volume: Command): void {
       }));
     if (printFormatted(flags, own, rowsOf)) return;
     if (flags.quiet === true) {
-      process.stdout.write(found.map(({ name }) => `${name}\n`).join(''));
+      printOut(found.map(({ name }) => `${name}\n`).join(''));
     } else {
       const rows = found.map((one) => [
         one.name,
         `${age(one.created)} ago`,
         one.anonymous ? 'anonymous' : '',
       ]);
-      process.stdout.write(table([['NAME', 'CREATED', ''], ...rows]));
+      printOut(table([['NAME', 'CREATED', ''], ...rows]));
     }
   });
 }
@@ -126,12 +127,12 @@ function registerRemoval(volume: Command): void {
       for (const name of names) {
         try {
           await volumes.removeVolume(context, name);
-          process.stdout.write(`${name}\n`);
+          printOut(`${name}\n`);
         } catch (error) {
           const gone = error instanceof Error && 'code' in error && error.code === 'VOLUME_NOT_FOUND';
           if (flags.force === true && gone) continue;
-          process.stderr.write(failureText(error, false));
-          process.exitCode = 1;
+          printError(failureText(error, false));
+          exitWith(1);
         }
       }
     });
@@ -148,6 +149,6 @@ function registerRemoval(volume: Command): void {
         all: flags.all === true,
         matches: filterOf(labels, flags.filter),
       });
-      process.stdout.write(removed.map((name) => `${name}\n`).join(''));
+      printOut(removed.map((name) => `${name}\n`).join(''));
     });
 }

@@ -1,6 +1,7 @@
 /** `tvmm wait`: waits until containers have ended. */
 import type { Command } from 'commander';
 import { engine } from './common.js';
+import { printOut } from './here.js';
 
 const HELP = `
 Prints each container's exit status, in the order of the names.
@@ -19,6 +20,6 @@ export function register(program: Command): void {
       const context = await engine();
       const { waitForEnd } = await import('../../container/engine/wait.js');
       const ends = words.map((word) => waitForEnd(context, context.store.resolve(word)));
-      for (const end of ends) process.stdout.write(`${(await end) ?? 255}\n`);
+      for (const end of ends) printOut(`${(await end) ?? 255}\n`);
     });
 }

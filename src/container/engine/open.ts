@@ -18,6 +18,10 @@ export interface OpenOptions {
   readonly root?: string | undefined;
   readonly run?: string | undefined;
   readonly warn?: (message: string) => void;
+  /** The caller's variables, where they are not this process's. */
+  readonly environment?: Readonly<Record<string, string | undefined>>;
+  /** Starts processes in another way than {@link engineRuntime}. */
+  readonly starter?: (runtime: Runtime) => Pick<EngineRuntime, 'create' | 'exec'>;
 }
 
 /** The program that a minder becomes when its container has ended. */
@@ -76,7 +80,13 @@ function makeRoot(root: string): void {
 }
 
 /** @param options.root where containers and images are kept; options.run what need not outlive a reboot */
-export function openEngine({ root, run, warn = () => {} }: OpenOptions = {}): EngineContext {
+export function openEngine({
+  root,
+  run,
+  warn = () => {},
+  environment = process.env,
+  starter,
+}: OpenOptions = {}): EngineContext {
   const paths: EnginePaths = enginePaths(root, run);
   // The root of a user namespace passes on its way to its root file system; what others must not read is closed below.
   makeRoot(paths.root);
@@ -91,7 +101,7 @@ export function openEngine({ root, run, warn = () => {} }: OpenOptions = {}): En
   const context: EngineContext = {
     paths,
     store,
-    runtime: engineRuntime(runtime),
+    runtime: { ...engineRuntime(runtime), ...starter?.(runtime) },
     images: engineImages(paths.root),
     networks() {
       networks ??= import('../network/networks.js').then(
@@ -100,6 +110,7 @@ export function openEngine({ root, run, warn = () => {} }: OpenOptions = {}): En
             stateFolder: join(paths.run, 'network'),
             netnsFolder: join(paths.run, 'netns'),
             definitionFolder: join(paths.root, 'networks'),
+            environment,
             describe: (id) => `container ${store.read(id)?.name ?? id}`,
           }),
       );

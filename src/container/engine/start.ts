@@ -32,7 +32,7 @@ import { makeWorkdir } from './workdir.js';
 
 export interface StartOptions {
   /** Called when the container is made and its program not started yet: the moment to attach without losing a byte. */
-  readonly onCreated?: (minder: MinderClient) => Promise<void>;
+  readonly onCreated?: (minder: MinderClient, made: ContainerRecord) => Promise<void>;
   /** By the restart policy, not by the user. */
   readonly byPolicy?: boolean;
 }
@@ -115,7 +115,7 @@ async function launch(
   const ports = parsePortSpecs(record.options.publish);
   const network = await connect(context, record, pid, mode, ports);
   fillEtcFiles(context, record, mode, network);
-  await onCreated?.(minder);
+  await onCreated?.(minder, made);
   const ready = { ...made, interfaces: network.interfaces, ports: network.ports };
   // Who finds this start killed below can complete it.
   if (ready.interfaces.length > 0 || ready.ports.length > 0) context.store.write(ready);

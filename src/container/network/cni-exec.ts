@@ -94,13 +94,23 @@ export function pluginEnvironment(
 }
 
 /** Runs a plugin as a process of its own. */
-export const spawnPlugin: PluginRun = async (call) => {
+export const spawnPlugin: PluginRun = (call) => spawnWith(call, process.env);
+
+/** As {@link spawnPlugin} does, with another caller's variables. */
+export function pluginRunner(environment: Readonly<Record<string, string | undefined>>): PluginRun {
+  return (call) => spawnWith(call, environment);
+}
+
+async function spawnWith(
+  call: PluginCall,
+  environment: Readonly<Record<string, string | undefined>>,
+): Promise<PluginOutcome> {
   // Not at the top: most commands run no plugin.
   const { spawn } = await import('node:child_process');
   return new Promise((resolve, reject) => {
     const child = spawn(call.file, [], {
       stdio: ['pipe', 'pipe', 'pipe'],
-      env: pluginEnvironment(call, process.env),
+      env: pluginEnvironment(call, environment),
       cwd: '/',
       // A group of its own, so that what the plugin starts ends with it.
       detached: true,
@@ -148,7 +158,7 @@ export const spawnPlugin: PluginRun = async (call) => {
     child.stdin.on('error', () => undefined);
     child.stdin.end(call.input);
   });
-};
+}
 
 /** `the CNI plugin bridge (ADD)` */
 function subject(call: PluginCall): string {

@@ -12,7 +12,7 @@ import { DEFAULT_STATE, isolatePorts, machineTag, removeBridges } from './bridge
 import { capabilityArguments, type NetworkWishes, requireCapabilities } from './capabilities.js';
 import { Cni } from './cni.js';
 import { isCniName } from './cni-config.js';
-import { cniPath, type PluginRun } from './cni-exec.js';
+import { cniPath, type PluginRun, pluginRunner } from './cni-exec.js';
 import type { ResultDns } from './cni-result.js';
 import type { NetworkDefinition } from './definition.js';
 import { NetworkError, NetworkOptionError } from './errors.js';
@@ -47,6 +47,8 @@ export interface NetworksOptions {
   /** How a container is called in messages: `container web`. */
   readonly describe?: (containerId: string) => string;
   readonly run?: PluginRun;
+  /** The variables that plugins see. Default: this process's. */
+  readonly environment?: Readonly<Record<string, string | undefined>>;
 }
 
 export interface SetUpRequest {
@@ -85,8 +87,9 @@ export class Networks {
     this.netnsFolder = options.netnsFolder ?? '/run/tvmm/netns';
     this.#describe = options.describe ?? ((id) => `container ${id}`);
     this.#table = options.table ?? tag;
-    const path = options.cniPath ?? cniPath(process.env);
-    const cni = new Cni({ path, ...(options.run === undefined ? {} : { run: options.run }) });
+    const { environment = process.env } = options;
+    const path = options.cniPath ?? cniPath(environment);
+    const cni = new Cni({ path, run: options.run ?? pluginRunner(environment) });
     this.attachments = new Attachments(cni, this.stateFolder);
     this.store = new NetworkStore(cni, {
       definitions: options.definitionFolder ?? '/var/lib/tvmm/networks',

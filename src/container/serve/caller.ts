@@ -12,9 +12,10 @@ export interface Caller {
   /**
    * Makes the caller a launcher that waits for its plan and makes these namespaces meanwhile: from here on it is not sent the cold way.
    *
+   * @param without of its streams it is to have no stdin (1), no stdout and stderr (2); of tvmm's client alone
    * @throws CallerGoneError
    */
-  begin(namespaces: readonly NamespaceType[]): void;
+  begin(namespaces: readonly NamespaceType[], without?: number): void;
   /**
    * Has the caller, which has begun, execute a plan, with the descriptors behind its control socket that the plan inherits from us.
    *

@@ -21,6 +21,7 @@ export class Connection implements Disposable {
   readonly #socket: FileDescriptor;
   #readiness: Readiness | undefined;
   #waiting: Uint8Array[] = [];
+  #drains: (() => void)[] = [];
   #ending = false;
   #closed = false;
 
@@ -49,6 +50,17 @@ export class Connection implements Disposable {
 
   get closed(): boolean {
     return this.#closed;
+  }
+
+  /** Bytes that wait for the other end. */
+  get pending(): number {
+    return this.#waiting.reduce((sum, bytes) => sum + bytes.length, 0);
+  }
+
+  /** Resolves when nothing waits, or nobody will read it. */
+  drained(): Promise<void> {
+    if (this.#waiting.length === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#drains.push(resolve));
   }
 
   /** Sends in the order of the calls. To a client that has left it does nothing. */
@@ -109,7 +121,12 @@ export class Connection implements Disposable {
       return;
     }
     if (this.#readiness !== undefined) this.#readiness.writable = false;
+    this.#tellDrained();
     if (this.#ending) this[Symbol.dispose]();
+  }
+
+  #tellDrained(): void {
+    for (const tell of this.#drains.splice(0)) tell();
   }
 
   #break(): void {
@@ -122,6 +139,7 @@ export class Connection implements Disposable {
     if (this.#closed) return;
     this.#closed = true;
     this.#waiting = [];
+    this.#tellDrained();
     this.#readiness?.[Symbol.dispose]();
     this.#socket[Symbol.dispose]();
   }

@@ -22,7 +22,8 @@ interface Mode {
 
 const compile = planCache.compile.bind(planCache);
 let watch: LayoutWatch | undefined;
-function layout(caller: number): CgroupLayout {
+/** Of the cgroups, for a caller: without reading all mounts for each. */
+export function layout(caller: number): CgroupLayout {
   watch ??= new LayoutWatch();
   return watch.layoutOf(caller);
 }

@@ -11,7 +11,7 @@ import { encodePlan } from '../plan/encode.js';
 import { CONTROL, type Plan } from '../plan/plan.js';
 import { NAMESPACES, type NamespaceType } from '../spec/namespaces.js';
 import type { Caller } from './caller.js';
-import { Connection } from './connection.js';
+import { Connection, type ConnectionListener } from './connection.js';
 import type { PeerCheck } from './peer.js';
 import { planCache } from './plan-cache.js';
 import { RemoteLaunch } from './remote-launch.js';
@@ -28,6 +28,14 @@ export interface Outcome {
 export interface Client extends Omit<Caller, 'execute'> {
   /** @param errors what the client writes to stderr before it executes the plan; after {@link Caller.begin} */
   execute(plan: Plan, descriptors: readonly number[], errors: string): RemoteLaunch;
+  /** Sends what errand.ts has to say. @throws CallerGoneError */
+  send(bytes: Uint8Array, descriptors?: readonly number[]): void;
+  /** Bytes that wait for the client to read. */
+  pending(): number;
+  /** Resolves when few of them are left, or the client has. */
+  drained(): Promise<void>;
+  /** From now on what the client says is heard here; nobody hears it before. */
+  listen(listener: ConnectionListener): void;
 }
 
 /** Runs a command line; `cold` for one that the client has to do itself. Does not throw. */
@@ -40,7 +48,7 @@ export class CallerGoneError extends TvmmError {
   }
 }
 
-const FAILED: Outcome = { status: 1, output: '', errors: 'tvmm-oci: the engine cannot do this any more\n' };
+const FAILED: Outcome = { status: 1, output: '', errors: 'tvmm: the engine cannot do this any more\n' };
 
 function encodeDone({ status, output, errors }: Outcome): Buffer {
   return encodeAnswer(ANSWER.done, status, Buffer.from(output), Buffer.from(errors));
@@ -55,6 +63,7 @@ export class Session implements Disposable {
   readonly #timer: NodeJS.Timeout;
   #bytes: Buffer = Buffer.alloc(0);
   #launch: RemoteLaunch | undefined;
+  #listener: ConnectionListener | undefined;
   #running = false;
   /** The client has become the launcher: it cannot go the cold way any more. */
   #begun = false;
@@ -73,6 +82,7 @@ export class Session implements Disposable {
       data: (bytes) => this.#take(bytes),
       closed: () => {
         this.#launch?.abandon();
+        this.#listener?.closed();
         this.#settle();
       },
     });
@@ -89,7 +99,11 @@ export class Session implements Disposable {
   }
 
   #take(bytes: Uint8Array): void {
-    // A client has nothing to say but its request.
+    if (this.#running && this.#listener !== undefined) {
+      this.#listener.data(bytes);
+      return;
+    }
+    // Other clients have nothing to say but their request.
     const request = this.#running ? 'garbage' : parseRequest(this.#collect(bytes));
     if (request === 'more') return;
     if (request === 'garbage') {
@@ -127,8 +141,14 @@ export class Session implements Disposable {
         pid,
         umask: request.umask,
         variables: request.variables,
-        begin: (namespaces) => this.#begin(namespaces),
+        begin: (namespaces, without) => this.#begin(namespaces, without),
         execute: (plan, descriptors, errors) => this.#execute(plan, descriptors, errors),
+        send: (bytes, descriptors) => this.#send(bytes, descriptors),
+        pending: () => this.#connection.pending,
+        drained: () => this.#connection.drained(),
+        listen: (listener) => {
+          this.#listener = listener;
+        },
       });
     } catch (error) {
       outcome = { status: 1, output: '', errors: `tvmm-oci: ${String(error)}\n` };
@@ -148,10 +168,16 @@ export class Session implements Disposable {
     if (this.#connection.closed) this.#settle();
   }
 
+  #send(bytes: Uint8Array, descriptors: readonly number[] = []): void {
+    if (descriptors.length === 0) this.#connection.send(bytes);
+    else if (!this.#connection.sendDescriptors(descriptors, bytes)) throw new CallerGoneError();
+    if (this.#connection.closed) throw new CallerGoneError();
+  }
+
   /** Sends the launcher. */
-  #begin(namespaces: readonly NamespaceType[]): void {
+  #begin(namespaces: readonly NamespaceType[], without = 0): void {
     const flags = namespaces.reduce((sum, type) => sum | NAMESPACES[type].flag, 0);
-    const header = encodeAnswer(ANSWER.launcher, flags, NOTHING, NOTHING);
+    const header = encodeAnswer(ANSWER.launcher, flags, without, NOTHING);
     if (!this.#connection.sendDescriptors([launcherFile().fd], header)) throw new CallerGoneError();
     this.#begun = true;
   }
@@ -188,6 +214,7 @@ export class Session implements Disposable {
   /** Closes the connection; a command that runs goes on to its end. */
   [Symbol.dispose](): void {
     this.#connection[Symbol.dispose]();
+    this.#listener?.closed();
     this.#settle();
   }
 }

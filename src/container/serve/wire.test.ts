@@ -35,6 +35,8 @@ test('a request comes out as it went in', () => {
   fc.assert(
     fc.property(fc.array(word, { maxLength: 8 }), word, (args, value) => {
       expect(parseRequest(request('/some/where', args, [`USER=${value}`]))).toEqual({
+        program: 'oci',
+        terminals: 0,
         cwd: '/some/where',
         umask: 0o22,
         args,
@@ -42,6 +44,15 @@ test('a request comes out as it went in', () => {
       });
     }),
   );
+});
+
+test('a request says which program its client stands in for, and which descriptors are terminals', () => {
+  const bytes = request('/', ['ps'], []);
+  bytes.write('tvmm-cli');
+  bytes.writeUInt32LE(5, 28);
+  expect(parseRequest(bytes)).toMatchObject({ program: 'tvmm', terminals: 5 });
+  bytes.write('tvmm-abc');
+  expect(parseRequest(bytes)).toBe('garbage');
 });
 
 test('a request that is cut at any byte is waited for', () => {
