@@ -84,3 +84,60 @@ it('what a dead container has left in the host’s network goes when the next on
   expect(existsSync(folder) ? readdirSync(folder) : []).toEqual([]);
   rmSync(folder, { recursive: true, force: true });
 });
+
+it('a container that runs joins a network and leaves it, with its names and ports, and keeps that over a restart', async () => {
+  await createNetwork();
+  const hosts = async (name: string) => (await tvmm(['exec', name, 'cat', '/etc/hosts'])).stdout;
+  const ports = ['-p', '127.0.0.1::80'];
+  await tvmm([
+    'run',
+    '-d',
+    '--name',
+    'a',
+    '--network',
+    'back',
+    ...ports,
+    '--rootfs',
+    rootfs,
+    'sleep',
+    '1000',
+  ]);
+  await tvmm(['run', '-d', '--name', 'b', '--network', 'none', '--rootfs', rootfs, 'sleep', '1000']);
+  expect((await tvmm(['network', 'connect', '--alias', 'friend', 'back', 'b'])).stderr).toBe('');
+  expect(await hosts('a')).toMatch(/\tb friend /);
+  expect(await hosts('b')).toMatch(/\ta /);
+  const again = await tvmm(['network', 'connect', 'back', 'b']);
+  expect(again.status).toBe(125);
+  expect(again.stderr).toContain('there twice');
+  expect((await tvmm(['network', 'connect', 'no-such', 'b'])).stderr).toContain('no-such');
+  await tvmm(['restart', '-t', '0', 'b']);
+  expect(await hosts('a')).toMatch(/\tb friend /);
+
+  expect((await tvmm(['network', 'disconnect', 'back', 'b'])).stderr).toBe('');
+  expect(await hosts('a')).not.toContain('friend');
+  expect(await hosts('b')).not.toMatch(/\ta /);
+  expect((await tvmm(['network', 'disconnect', 'back', 'b'])).stderr).toContain('is not on the network');
+  expect((await tvmm(['port', 'a'])).stdout).toContain('80/tcp');
+  await tvmm(['network', 'disconnect', 'back', 'a']);
+  expect((await tvmm(['port', 'a'])).stdout).toBe('');
+  // It starts without the network that it has left, published ports or not.
+  expect((await tvmm(['restart', '-t', '0', 'a'])).status).toBe(0);
+  await removeAll();
+  expect((await tvmm(['network', 'prune'])).stdout).toBe('back\n');
+  expect(host.leftovers()).toEqual([]);
+});
+
+it('refuses to connect what has no network of its own, and an address of another network', async () => {
+  await tvmm(['network', 'create', 'back']);
+  await tvmm(['run', '-d', '--name', 'h', '--network', 'host', '--rootfs', rootfs, 'sleep', '1000']);
+  await tvmm(['run', '-d', '--name', 'i', '--network', 'none', '--rootfs', rootfs, 'sleep', '1000']);
+  expect((await tvmm(['network', 'connect', 'back', 'h'])).stderr).toContain('no network of its own');
+  expect((await tvmm(['network', 'connect', '--ip', '192.0.2.9', 'back', 'i'])).status).toBe(125);
+  expect((await tvmm(['network', 'connect', '--alias', 'a b', 'back', 'i'])).stderr).toContain('is no name');
+  expect((await host.inspect('i')).state).toBe('running');
+  const { stdout } = await tvmm(['exec', 'i', 'ls', '/sys/class/net']);
+  expect(stdout).toBe('lo\n');
+  await removeAll();
+  await tvmm(['network', 'prune']);
+  expect(host.leftovers()).toEqual([]);
+});

@@ -18,6 +18,7 @@ Examples:
   tvmm network create backend
   tvmm network create --subnet 10.9.0.0/24 --internal db      without a way out
   tvmm run -d --name api --network backend --network db api
+  tvmm network connect --alias cache backend redis           while it runs
   tvmm network inspect backend
   tvmm network prune                                          networks that no container is on
 `;
@@ -133,6 +134,7 @@ export function register(program: Command): void {
         }
       }
     });
+  registerJoin(network);
   network
     .command('prune')
     .description('remove networks that no container is on or wants, and what dead containers have left')
@@ -141,6 +143,52 @@ export function register(program: Command): void {
       const { context } = await load();
       const { pruneNetworks } = await import('../../container/engine/prune.js');
       await report(context, await pruneNetworks(context));
+    });
+}
+
+interface ConnectFlags {
+  ip?: string;
+  ip6?: string;
+  macAddress?: string;
+  alias?: string[];
+  interface?: string;
+}
+
+function registerJoin(network: Command): void {
+  network
+    .command('connect')
+    .description('have a container join one more network, at once where it runs')
+    .argument('<network>', 'name of the network')
+    .argument('<container>', 'name or id')
+    .option('--ip <address>', 'its IPv4 address there')
+    .option('--ip6 <address>', 'its IPv6 address there')
+    .option('--mac-address <address>', 'its hardware address there')
+    .option('--alias <name>', 'another name of it there', collect)
+    .option('--interface <name>', 'name of the interface in the container (default: the next ethN)')
+    .action(async (name: string, word: string, flags: ConnectFlags) => {
+      const context = await engine();
+      const { joinNetwork } = await import('../../container/engine/join-network.js');
+      await joinNetwork(context, context.store.resolve(word), {
+        network: name,
+        wishes: [
+          ...(flags.ip === undefined ? [] : [`ip=${flags.ip}`]),
+          ...(flags.ip6 === undefined ? [] : [`ip6=${flags.ip6}`]),
+          ...(flags.macAddress === undefined ? [] : [`mac=${flags.macAddress}`]),
+          ...(flags.alias ?? []).map((alias) => `alias=${alias}`),
+          ...(flags.interface === undefined ? [] : [`interface=${flags.interface}`]),
+        ],
+      });
+    });
+  network
+    .command('disconnect')
+    .description('have a container leave a network, at once where it runs')
+    .argument('<network>', 'name of the network')
+    .argument('<container>', 'name or id')
+    .option('-f, --force', 'as it is anyway')
+    .action(async (name: string, word: string) => {
+      const context = await engine();
+      const { leaveNetwork } = await import('../../container/engine/join-network.js');
+      await leaveNetwork(context, context.store.resolve(word), name);
     });
 }
 

@@ -23,6 +23,8 @@ const EVENT_ACTIONS = [
   'commit',
   'export',
   'exec',
+  'connect',
+  'disconnect',
   'health_status',
   'destroy',
 ] as const;

@@ -49,12 +49,14 @@ export function peerLines(
 }
 
 /** Containers on networks that run, as their records say. */
-function running(context: EngineContext): ContainerRecord[] {
+function running(context: EngineContext, left?: string): ContainerRecord[] {
   return context.store
     .all()
     .filter(
-      ({ state, interfaces, init }) =>
-        interfaces.length > 0 && (state === 'running' || state === 'paused') && isAlive(init),
+      ({ id, state, interfaces, init }) =>
+        (interfaces.length > 0 || id === left) &&
+        (state === 'running' || state === 'paused') &&
+        isAlive(init),
     );
 }
 
@@ -65,16 +67,25 @@ export function peersOf(context: EngineContext, id: string, interfaces: readonly
     : peerLines(id, interfaces, running(context));
 }
 
-/** Rewrites the blocks of all that run on these interfaces' networks. A failure is told and stops nobody. */
-export async function refreshPeers(context: EngineContext, interfaces: readonly Interface[]): Promise<void> {
+/**
+ * Rewrites the blocks of all that run on these interfaces' networks. A failure is told and stops nobody.
+ *
+ * @param left a container that may be on none of them any more, and runs on
+ */
+export async function refreshPeers(
+  context: EngineContext,
+  interfaces: readonly Interface[],
+  left?: string,
+): Promise<void> {
   // Each of a user's containers has a network of its own, whatever it is called.
   if (interfaces.length === 0 || rootlessFacts() !== undefined) return;
   const networks = new Set(interfaces.map(({ network }) => network));
   try {
     using _lock = await FileLock.acquire(join(context.paths.locks, 'hosts'), 'exclusive', LOCK_TIMEOUT_MS);
-    const all = running(context);
+    const all = running(context, left);
     for (const record of all) {
-      if (!record.interfaces.some(({ network }) => networks.has(network))) continue;
+      const isOn = record.interfaces.some(({ network }) => networks.has(network));
+      if (!isOn && record.id !== left) continue;
       const file = join(context.store.folder(record.id), 'etc', 'hosts');
       replaceBlock(file, peerLines(record.id, record.interfaces, all));
     }

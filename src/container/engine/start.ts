@@ -112,7 +112,8 @@ async function launch(
   context.store.write(made);
 
   const { mode } = networkOf(record.options, facts);
-  const ports = parsePortSpecs(record.options.publish);
+  // `network disconnect` may have left nothing that could publish them.
+  const ports = mode.kind === 'none' ? [] : parsePortSpecs(record.options.publish);
   const network = await connect(context, record, pid, mode, ports);
   fillEtcFiles(context, record, mode, network);
   await onCreated?.(minder, made);

@@ -162,15 +162,11 @@ export class Networks {
       const limited = bandwidth !== undefined && found.length === 0 && one.definition !== undefined;
       found.push(limited ? { ...one, config: this.store.configOf(one.definition, true) } : one);
     }
-    const file = this.netnsFile(containerId);
     checkFamilies(ports, found);
-    const pinned = netnsIdentity(netns) !== undefined && netnsIdentity(netns) === netnsIdentity(file);
+    const file = this.netnsFile(containerId);
     // An earlier life of this container that ended in a crash.
     await this.attachments.detach(containerId);
-    if (!pinned) {
-      releaseNetns(file);
-      pinNetns(netns, file);
-    }
+    this.#pin(netns, file);
     try {
       bringLoopbackUp(file);
       return await this.#attachAll(request, file, mode.networks, found);
@@ -180,6 +176,58 @@ export class Networks {
       await this.sweep().catch(() => undefined);
       throw error;
     }
+  }
+
+  /**
+   * One more network for a container that runs, whole or not at all. {@link tearDown} takes it down with the others.
+   *
+   * @param request.ports published by this network, if it can
+   * @throws NetworkError, PortError, CniPluginError
+   */
+  async connect(request: {
+    readonly containerId: string;
+    readonly netns: string;
+    readonly network: NetworkRequest;
+    readonly ports: readonly PortMapping[];
+  }): Promise<NetworkResult> {
+    const { containerId, netns, network } = request;
+    const found = await this.store.find(network.name);
+    const ports = publisherOf([found]) < 0 ? [] : request.ports;
+    checkFamilies(ports, [found]);
+    const file = this.netnsFile(containerId);
+    // Of a call that was killed half-way.
+    await this.#detachFrom(containerId, network.name);
+    this.#pin(netns, file);
+    try {
+      const mode: NetworkMode = { kind: 'networks', networks: [network] };
+      return await this.#attachAll({ containerId, netns, mode, ports }, file, [network], [found]);
+    } catch (error) {
+      await this.#detachFrom(containerId, network.name).catch(() => undefined);
+      await this.sweep().catch(() => undefined);
+      throw error;
+    }
+  }
+
+  /** Takes a container that runs from a network. @returns the ports that the network has published @throws CniPluginError */
+  async disconnect(containerId: string, network: string): Promise<PortOwner['ports']> {
+    const ports = await this.#detachFrom(containerId, network);
+    const { attachments } = this.attachments.store.all();
+    if (!attachments.some(({ config }) => config.name === network)) await this.sweep();
+    return ports;
+  }
+
+  async #detachFrom(containerId: string, network: string): Promise<PortOwner['ports']> {
+    using _lock = await this.attachments.lock('shared');
+    const stored = this.attachments.store.of(containerId).filter(({ config }) => config.name === network);
+    for (const one of stored) await this.attachments.remove(one);
+    return stored.flatMap(portsOf);
+  }
+
+  /** Keeps a container's namespace at `file`, so that plugins can undo their work after its processes are gone. */
+  #pin(netns: string, file: string): void {
+    if (netnsIdentity(netns) !== undefined && netnsIdentity(netns) === netnsIdentity(file)) return;
+    releaseNetns(file);
+    pinNetns(netns, file);
   }
 
   /**
