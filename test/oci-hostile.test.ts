@@ -3,7 +3,7 @@
  * for the attack; the published ones with their number. What a compiled plan does about links, devices and terminals is tested
  * step by step beside the compiler.
  */
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
   existsSync,
@@ -11,6 +11,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
@@ -272,4 +273,33 @@ test('CVE-2016-9962: root in a container cannot look into processes that enter i
     ]);
     expect(stdout.split('\n').filter((line) => / -> \/(?!dev\/null|proc\/\d)/.test(line))).toEqual([]);
   }
+});
+
+test('a null device of the host stays whose it is, as standard streams, as a mount and as a device', async () => {
+  // Once the host's own was found to be 100000's: what is tried here is a node of our own.
+  const node = join(t.folder, 'null');
+  execFileSync('mknod', ['-m', '666', node, 'c', '1', '3']);
+  const ids = [{ containerID: 0, hostID: 100000, size: 65536 }];
+  const streams = ['sh', '-c', `exec "$@" <${node} >${node} 2>${node}`, 'sh'];
+  for (const user of [0, 1000])
+    for (const mapped of [false, true])
+      for (const bound of [false, true]) {
+        const bundle = await t.bundle('true', (config) => {
+          config.process.user = { uid: user, gid: user };
+          if (mapped) {
+            config.linux.namespaces.push({ type: 'user' });
+            config.linux.uidMappings = ids;
+            config.linux.gidMappings = ids;
+          }
+          if (!bound) return;
+          config.mounts.push(bind(node, '/dev/null'));
+          config.linux.devices = [{ path: '/dev/null', type: 'c', major: 1, minor: 3, uid: 1000, gid: 1000 }];
+        });
+        if (mapped) execFileSync('chown', ['-hR', '100000:100000', join(bundle, 'rootfs')]);
+        const { status } = await t.oci(['run', '-b', bundle, 'one'], { under: streams });
+        const what = `user ${user}, mapped ${mapped}, bound ${bound}`;
+        expect(status, what).toBe(0);
+        const { uid, gid, mode } = statSync(node);
+        expect([uid, gid, mode & 0o777], what).toEqual([0, 0, 0o666]);
+      }
 });

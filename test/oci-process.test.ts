@@ -7,6 +7,7 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -440,4 +441,30 @@ test.each([
 
 test('a bundle without config.json is told as such', async () => {
   expect((await t.oci(['create', '-b', t.folder, 'one'])).stderr).toContain('config.json not found');
+});
+
+test('a user namespace has the devices of its configuration, with owner and mode, whatever the host has', async () => {
+  const before = statSync('/dev/null');
+  const script =
+    'stat -c "%u:%g %a %n" /dev/made /dev/sub/null; head -c 3 /dev/made | wc -c; cat /proc/self/mountinfo; (: </dev/disk) 2>&1';
+  const bundle = await t.bundle(script, (config) => {
+    const ids = [{ containerID: 0, hostID: 100000, size: 65536 }];
+    config.linux.namespaces.push({ type: 'user' });
+    config.linux.uidMappings = ids;
+    config.linux.gidMappings = ids;
+    config.linux.devices = [
+      { path: '/dev/made', type: 'c', major: 1, minor: 5, fileMode: 0o644, uid: 10, gid: 11 },
+      { path: '/dev/sub/null', type: 'c', major: 1, minor: 3 },
+      { path: '/dev/disk', type: 'b', major: 7, minor: 200, fileMode: 0o666 },
+    ];
+  });
+  chownTree(join(bundle, 'rootfs'), 100000);
+  const { stdout } = await t.oci(['run', '-b', bundle, 'one']);
+  expect(stdout).toMatch(/^10:11 644 \/dev\/made\n0:0 666 \/dev\/sub\/null\n3\n/);
+  for (const name of ['made', 'sub/null', 'null', 'zero', 'tty'])
+    expect(stdout, name).toMatch(new RegExp(` /dev/${name} rw,nosuid,noexec`));
+  // To be used as its cgroup allows.
+  expect(stdout).toContain('Operation not permitted');
+  expect(t.left()).toEqual([]);
+  expect(statSync('/dev/null')).toMatchObject({ uid: before.uid, gid: before.gid, mode: before.mode });
 });

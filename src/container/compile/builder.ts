@@ -149,8 +149,8 @@ export class ProgramBuilder {
   }
 
   /** A second descriptor of the same, closed on exec. */
-  duplicate(what: string, from: Argument, result: Register): void {
-    this.call(what, 'fcntl', [from, named(F_DUPFD_CLOEXEC, 'F_DUPFD_CLOEXEC'), 3], { result });
+  duplicate(what: string, from: Argument, result: Register, options: CallOptions = {}): void {
+    this.call(what, 'fcntl', [from, named(F_DUPFD_CLOEXEC, 'F_DUPFD_CLOEXEC'), 3], { ...options, result });
   }
 
   /** openat2(2) below a descriptor; the answer's descriptor closes on exec. */

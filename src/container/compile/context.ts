@@ -83,6 +83,8 @@ export interface CreateContext extends Context {
   readonly bundle: string;
   /** The fifo that `start` opens for reading: mode 0622, so that the container's user may write. Without it, the program starts at once. */
   readonly execFifo?: string;
+  /** The container's folder of the engine's, absolute: what the launcher makes for a moment is made there. */
+  readonly scratch?: string;
   /** MS_MOVE and chroot instead of pivot_root: for roots on a ramdisk. */
   readonly noPivot?: boolean;
   /** With `noPivot`: where the host has procfs and sysfs mounted, the innermost first. */

@@ -16,6 +16,7 @@ import { checkLabels, setDumpable, setUndumpable } from './credentials.js';
 import { CompileError } from './errors.js';
 import { type Creation, runInit, tellsOfPid } from './init.js';
 import { grantRlimits, setOomScore } from './limits.js';
+import { openDevices } from './made-devices.js';
 import {
   becomeRoot,
   cloneFlags,
@@ -30,7 +31,7 @@ import {
   timeOffsets,
 } from './namespaces.js';
 import { openListener } from './seccomp.js';
-import { openSources } from './sources.js';
+import { nextSource, openSources } from './sources.js';
 import { PEER, TAG } from './tags.js';
 
 /**
@@ -50,6 +51,7 @@ export function compileCreate(given: OciSpec, context: CreateContext): Plan {
 
   startLauncher(launcher, spec, context, namespaces);
   const sources = openSources(launcher, spec, context, namespaces, helpers);
+  const devices = openDevices(launcher, spec, context, namespaces, nextSource(context, sources));
   openCgroupsLater(launcher, context, namespaces);
   joinNamespaces(launcher, namespaces, context);
   const creation: Creation = {
@@ -57,6 +59,7 @@ export function compileCreate(given: OciSpec, context: CreateContext): Plan {
     context,
     namespaces,
     sources,
+    devices,
     waits:
       namespaces.created.has('user') || context.seccomp?.listener !== undefined || tellsOfPid(spec, context),
     outerLimits: namespaces.created.has('user') && !staged,

@@ -4,12 +4,13 @@
  * must be that very device.
  */
 import { posix } from 'node:path';
-import { parseMountOptions } from '../spec/mount-options.js';
+import { MOUNT_ATTR, parseMountOptions } from '../spec/mount-options.js';
 import type { OciDevice, OciSpec } from '../spec/types.js';
 import { data, deviceNumber, FDCWD, fileType, named, type ProgramBuilder, register } from './builder.js';
-import { makedev, S } from './numbers.js';
+import { attributesOf } from './mount-context.js';
+import { AT, makedev, S } from './numbers.js';
 import { destinationPath } from './targets.js';
-import { attachTree, cloneTree } from './trees.js';
+import { attachTree, cloneTree, setAttributes } from './trees.js';
 
 /** linux/Documentation/admin-guide/devices.txt */
 const DEFAULT_DEVICES: readonly OciDevice[] = [
@@ -35,10 +36,13 @@ const LINKS: readonly (readonly [name: string, target: string])[] = [
   ['core', '/proc/kcore'],
 ];
 
-const TYPES = { c: S.IFCHR, u: S.IFCHR, b: S.IFBLK, p: S.IFIFO } as const;
+/** What a device's mount allows: to be used as a device, and nothing that a file could be used for. */
+export const DEVICE_ATTRIBUTES = MOUNT_ATTR.NOSUID | MOUNT_ATTR.NOEXEC;
+
+export const DEVICE_TYPES = { c: S.IFCHR, u: S.IFCHR, b: S.IFBLK, p: S.IFIFO } as const;
 
 /** Where /dev is the host's own folder, nothing is made in it. */
-function devIsBound(spec: OciSpec): boolean {
+export function devIsBound(spec: OciSpec): boolean {
   return (spec.mounts ?? []).some(
     (mount) =>
       destinationPath(mount.destination) === '/dev' &&
@@ -59,15 +63,31 @@ function devicesOf(spec: OciSpec): readonly OciDevice[] {
   );
 }
 
-export function makeDevices(init: ProgramBuilder, spec: OciSpec, userNamespace: boolean): void {
+/** Character and block devices of the configuration that every container does not have anyway. */
+export function listedDevices(spec: OciSpec): readonly OciDevice[] {
+  const isDefault = ({ path, major, minor, uid = 0, gid = 0 }: OciDevice) =>
+    DEFAULT_DEVICES.some((one) => one.path === path && one.major === major && one.minor === minor) &&
+    uid === 0 &&
+    gid === 0;
+  return devicesOf(spec).filter((device) => device.type !== 'p' && !isDefault(device));
+}
+
+/** @param made the launcher's descriptors, in a user namespace */
+export function makeDevices(
+  init: ProgramBuilder,
+  spec: OciSpec,
+  userNamespace: boolean,
+  made: ReadonlyMap<string, number> = new Map(),
+): void {
   if (devIsBound(spec)) return;
   openFolder(init, '/dev', 'dev');
   for (const device of devicesOf(spec)) {
     const folder = posix.dirname(device.path);
-    if (folder === '/dev') makeDevice(init, device, 'dev', userNamespace);
+    const kept = made.get(device.path);
+    if (folder === '/dev') makeDevice(init, device, 'dev', userNamespace, kept);
     else {
       openFolder(init, folder, 'folder');
-      makeDevice(init, device, 'folder', userNamespace);
+      makeDevice(init, device, 'folder', userNamespace, kept);
       init.close('folder');
     }
   }
@@ -103,7 +123,13 @@ function openFolder(init: ProgramBuilder, path: string, result: string): void {
   });
 }
 
-function makeDevice(init: ProgramBuilder, device: OciDevice, folder: string, userNamespace: boolean): void {
+function makeDevice(
+  init: ProgramBuilder,
+  device: OciDevice,
+  folder: string,
+  userNamespace: boolean,
+  kept: number | undefined,
+): void {
   const { path, type, major = 0, minor = 0, fileMode = 0o666 } = device;
   const name = posix.basename(path);
   const number = type === 'p' ? 0 : makedev(major, minor);
@@ -112,7 +138,7 @@ function makeDevice(init: ProgramBuilder, device: OciDevice, folder: string, use
   const done = init.newLabel('device');
   // A user namespace may not make devices, but pipes.
   if (!userNamespace || type === 'p') {
-    const mode = TYPES[type] | fileMode;
+    const mode = DEVICE_TYPES[type] | fileMode;
     init.call(
       what,
       'mknodat',
@@ -122,8 +148,13 @@ function makeDevice(init: ProgramBuilder, device: OciDevice, folder: string, use
         result: 'made',
       },
     );
-    // A new one is root's, with the mode asked for (the umask is 0).
+    // A new one is root's, with the mode asked for (the umask is 0). What was there already may be the host's, bound: never given away.
     if ((device.uid ?? 0) === 0 && (device.gid ?? 0) === 0) init.jump('not-negative', 'made', done);
+    else
+      init.unless('negative', 'made', 'not-made', () => {
+        chown(init, device, folder, name);
+        init.goto(done);
+      });
   }
   init.openAt2(what, register(folder), name, ['PATH', 'NOFOLLOW'], ['BENEATH', 'NO_MAGICLINKS'], {
     allow: ['ENOENT'],
@@ -132,41 +163,58 @@ function makeDevice(init: ProgramBuilder, device: OciDevice, folder: string, use
   const missing = init.newLabel('missing');
   init.jump('negative', 'target', missing);
   verify(init, `use ${path}: another file is there than the device ${text}`, 'target', device, 'EEXIST');
-  if (device.uid !== undefined || device.gid !== undefined) chown(init, device);
   init.close('target');
   init.goto(done);
   init.label(missing);
-  if (type === 'p') init.call(what, 'mknodat', [register(folder), data(name), TYPES.p | fileMode, 0]);
-  else bindDevice(init, device, folder, name);
+  if (type === 'p') init.call(what, 'mknodat', [register(folder), data(name), DEVICE_TYPES.p | fileMode, 0]);
+  else bindDevice(init, device, folder, name, kept);
   init.label(done);
 }
 
 function verify(init: ProgramBuilder, what: string, at: string, device: OciDevice, error: string): void {
   const stat = init.stat(what, at);
   const hint = `Remove ${device.path} from the root, or mount a tmpfs at /dev.`;
-  init.expect(what, fileType(stat), TYPES[device.type], error, hint);
+  init.expect(what, fileType(stat), DEVICE_TYPES[device.type], error, hint);
   if (device.type !== 'p')
     init.expect(what, deviceNumber(stat), makedev(device.major ?? 0, device.minor ?? 0), error, hint);
 }
 
-function chown(init: ProgramBuilder, device: OciDevice): void {
+function chown(init: ProgramBuilder, device: OciDevice, folder: string, name: string): void {
   const { path, uid = 0, gid = 0 } = device;
+  const what = `give ${path} to ${uid}:${gid}`;
+  init.openAt2(what, register(folder), name, ['PATH', 'NOFOLLOW'], ['BENEATH', 'NO_MAGICLINKS'], {
+    result: 'target',
+  });
+  verify(init, what, 'target', device, 'EEXIST');
   init.call(
-    `give ${path} to ${uid}:${gid}`,
+    what,
     'fchownat',
-    [register('target'), data(''), uid, gid, named(0x1000, 'AT_EMPTY_PATH')],
-    // The host's node behind a bind mount belongs to nobody in a user namespace.
+    [register('target'), data(''), uid, gid, named(AT.EMPTY_PATH, 'AT_EMPTY_PATH')],
     { allow: ['EPERM', 'EINVAL'] },
   );
+  init.close('target');
 }
 
-/** The host's node of the same path, which must be that device. */
-function bindDevice(init: ProgramBuilder, device: OciDevice, folder: string, name: string): void {
+/** The launcher's node, where it could make one; else the host's of the same path. It must be that device. */
+function bindDevice(
+  init: ProgramBuilder,
+  device: OciDevice,
+  folder: string,
+  name: string,
+  kept: number | undefined,
+): void {
   const { path } = device;
   const what = `bind the host's device ${path}`;
+  const taken = init.newLabel('taken');
+  if (kept !== undefined) {
+    init.duplicate(`take ${path} from the launcher`, kept, 'tree', { allow: ['EBADF'] });
+    init.jump('not-negative', 'tree', taken);
+  }
   cloneTree(init, what, FDCWD, path, 'one', 'tree', {
     hint: 'Without the right to make devices, a container can only have those that the host has at the same path.',
   });
+  setAttributes(init, what, 'tree', attributesOf(DEVICE_ATTRIBUTES, 0));
+  if (kept !== undefined) init.label(taken);
   verify(init, `${what}: it is another device`, 'tree', device, 'ENODEV');
   init.call(what, 'mknodat', [register(folder), data(name), named(S.IFREG | 0o644, '0100644'), 0], {
     allow: ['EEXIST'],

@@ -15,6 +15,7 @@ import { makeDevices } from './devices.js';
 import { ensureWorkingDirectory, makePathsReadonly, maskPaths } from './hidden-paths.js';
 import { askForRlimits, resetAffinity, setRlimits, setScheduling } from './limits.js';
 import { setLoopbackUp } from './loopback.js';
+import type { MadeDevices } from './made-devices.js';
 import { makeDevReadonly, mountAll } from './mounts.js';
 import {
   becomeRoot,
@@ -45,6 +46,7 @@ export interface Creation {
   readonly context: CreateContext;
   readonly namespaces: NamespacePlan;
   readonly sources: Sources;
+  readonly devices: MadeDevices;
   /** Somebody else maps init's ids or tells its pid, and it must wait for that. */
   readonly waits: boolean;
   /** The launcher stands outside of init's user namespace and sets its limits. */
@@ -130,7 +132,7 @@ function buildRoot(init: ProgramBuilder, creation: Creation, mounted: () => void
     const label = context.host.selinux ? spec.linux?.mountLabel : undefined;
     mountAll(init, { spec, context, namespaces, sources, ...(label === undefined ? {} : { label }) });
   } else openRoot(init, spec, context);
-  makeDevices(init, spec, namespaces.user);
+  makeDevices(init, spec, namespaces.user, creation.devices);
   mounted();
 
   const { hooks } = spec;

@@ -21,6 +21,11 @@ const SIGKILL = 9;
 /** Waits for children whatever their signal. */
 const __WALL = 0x4000_0000;
 
+/** The descriptor behind the last source's. */
+export function nextSource(context: CreateContext, sources: Sources): number {
+  return context.control + FIRST_SOURCE + sources.size;
+}
+
 /** A bind mount's source on the host. */
 export function sourcePath(mount: OciMount, context: CreateContext): string {
   return posix.resolve(context.bundle, mount.source ?? '');

@@ -52,6 +52,7 @@ export function contextOf(
     id: folder.id,
     host: hostFacts(),
     bundle: path,
+    scratch: folder.path,
     control: 3 + preserveFds,
     preserveFds,
     newKeyring: options.noNewKeyring !== true,
