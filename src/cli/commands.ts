@@ -53,6 +53,24 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: () => import('./container-image.js'),
   },
   {
+    name: 'login',
+    group: CONTAINERS,
+    summary: 'keep a password for a registry of images',
+    load: () => import('./login.js'),
+  },
+  {
+    name: 'logout',
+    group: CONTAINERS,
+    summary: 'forget it',
+    load: () => import('./logout.js'),
+  },
+  {
+    name: 'version',
+    group: HOST,
+    summary: 'print the version, and what it runs on',
+    load: () => import('./version.js'),
+  },
+  {
     name: 'oci',
     group: OCI,
     summary: 'be an OCI runtime: the command line of runc',

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Command, Option } from 'commander';
 import { expect, test } from 'vitest';
-import { bashCompletion, completionTree, fishCompletion } from './completion.js';
+import { bashCompletion, completionTree, fishCompletion, withAliases } from './completion.js';
 
 function sample(): Command {
   const program = new Command('tvmm').addOption(new Option('--log-level <level>').choices(['warn', 'info']));
@@ -15,6 +15,8 @@ function sample(): Command {
     .option('--cpus <n>', 'how many')
     .option('--json', 'for programs');
   program.command('rm').description('remove').argument('<container...>');
+  program.command('run').description('run').argument('[image]').argument('[command...]');
+  program.command('join').description('join').argument('<network>');
   program.command('image').description('images').command('build').description('build one');
   return program;
 }
@@ -30,7 +32,7 @@ printf '%s\\n' "\${COMPREPLY[@]}"`;
 }
 
 test('bash offers the commands first', () => {
-  expect(complete('tvmm', '')).toEqual(['boot', 'rm', 'image']);
+  expect(complete('tvmm', '')).toEqual(['boot', 'rm', 'run', 'join', 'image']);
   expect(complete('tvmm', 'b')).toEqual(['boot']);
 });
 
@@ -59,6 +61,33 @@ test('bash offers the names of containers where a command takes them', () => {
     delete process.env.TVMM_ROOT;
     rmSync(root, { recursive: true });
   }
+});
+
+test('bash offers the names of images and networks, as people write them', () => {
+  const root = mkdtempSync(join(tmpdir(), 'tvmm-complete-'));
+  for (const folder of ['images', 'networks']) mkdirSync(join(root, folder), { recursive: true });
+  for (const name of ['docker.io/library/debian', 'docker.io/me/app', 'localhost/own'])
+    writeFileSync(
+      join(root, 'images', name.replaceAll('/', '-').concat('.json')),
+      JSON.stringify({ name, manifest: 'x' }),
+    );
+  for (const name of ['back.json', 'lock']) writeFileSync(join(root, 'networks', name), '');
+  try {
+    process.env.TVMM_ROOT = root;
+    expect(complete('tvmm', 'run', '').sort()).toEqual(['debian', 'localhost/own', 'me/app']);
+    expect(complete('tvmm', 'join', '')).toEqual(['back']);
+  } finally {
+    delete process.env.TVMM_ROOT;
+    rmSync(root, { recursive: true });
+  }
+});
+
+test('docker’s other words complete as the commands that they stand for', () => {
+  const program = sample();
+  program.commands.at(-1)?.command('ls').description('list').option('--quiet', 'ids');
+  expect(bashCompletion(withAliases(completionTree(program)))).toContain(
+    "'images') words='--quiet --help -h'",
+  );
 });
 
 test('a quote in a description does not break the scripts', () => {

@@ -3,6 +3,7 @@
  * Options whose argument is a path complete files; choices complete themselves.
  */
 import { Argument, type Command, Option } from 'commander';
+import { ALIASES } from './aliases.js';
 import { COMMANDS } from './commands.js';
 import { NOT_SUPPORTED } from './engine/create-flags.js';
 import { addCommand, createProgram } from './program.js';
@@ -12,8 +13,8 @@ export interface CompletionNode {
   /** Names from the program down, e.g. `['image', 'build']`; empty for the program. */
   readonly path: readonly string[];
   readonly summary: string;
-  /** Its arguments are containers' names. */
-  readonly containers: boolean;
+  /** What its arguments name. */
+  readonly names: readonly NamedThing[];
   readonly options: readonly CompletionOption[];
   readonly commands: readonly CompletionNode[];
 }
@@ -25,6 +26,9 @@ export interface CompletionOption {
   /** What follows the option. */
   readonly value: 'none' | 'file' | 'any' | readonly string[];
 }
+
+/** What the engine keeps the names of, as placeholders of arguments have it. */
+export type NamedThing = 'container' | 'pod' | 'image' | 'volume' | 'network';
 
 /** Placeholders of arguments that are paths: `<file>`, `<kernel-file>`, `<dir>`, `<path,ro>`. */
 const PATH_PLACEHOLDER = /[<[][^>\]]*(file|path|dir|folder)/i;
@@ -41,13 +45,29 @@ export function completionTree(command: Command, path: readonly string[] = []): 
   return {
     path,
     summary: help.subcommandDescription(command),
-    containers: command.registeredArguments.some((argument) => argument.name() === 'container'),
+    names: NAMED_THINGS.filter((thing) =>
+      command.registeredArguments.some((argument) => argument.name() === thing),
+    ),
     options,
     commands: help
       .visibleCommands(command)
       .filter((child) => child.name() !== 'help')
       .map((child) => completionTree(child, [...path, child.name()])),
   };
+}
+
+/** The tree with docker's other words for commands in it. */
+export function withAliases(root: CompletionNode): CompletionNode {
+  const find = (path: readonly string[]) =>
+    path.reduce<CompletionNode | undefined>(
+      (node, name) => node?.commands.find((child) => child.path.at(-1) === name),
+      root,
+    );
+  const aliases = Object.entries(ALIASES).flatMap(([name, path]) => {
+    const node = find(path);
+    return node === undefined ? [] : [{ ...node, path: [name] }];
+  });
+  return { ...root, commands: [...root.commands, ...aliases] };
 }
 
 function optionValue(option: Option): CompletionOption['value'] {
@@ -67,11 +87,21 @@ function quote(text: string): string {
 
 const namesOf = (node: CompletionNode) => node.commands.map(({ path }) => path.at(-1) ?? '');
 
-/** Prints the names that the engine keeps, one file each: quicker than asking it. */
-const CONTAINER_NAMES = `ls "\${TVMM_ROOT:-/var/lib/tvmm}/engine/names" "\${XDG_DATA_HOME:-$HOME/.local/share}/tvmm/engine/names" 2>/dev/null | grep -v /`;
+/** Prints names that the engine keeps, from its files: quicker than asking it. `$root` is one of its folders. */
+const NAMES: Readonly<Record<NamedThing, string>> = {
+  container: 'ls "$root/engine/names"',
+  pod: 'ls "$root/engine/names"',
+  image: String.raw`sed -En "s,.*\"name\":\"(docker\.io/(library/)?)?([^\"]*)\".*,\3,p" "$root"/images/*.json`,
+  volume: 'ls "$root/volumes"',
+  network: 'ls "$root/networks" | sed -n "s/\\.json$//p"',
+};
+const NAMED_THINGS = Object.keys(NAMES).filter((name): name is NamedThing => Object.hasOwn(NAMES, name));
 
-const FISH_CONTAINER_NAMES =
-  '(command ls (set -q TVMM_ROOT; and echo $TVMM_ROOT; or echo /var/lib/tvmm)/engine/names 2>/dev/null)';
+/** For any shell: a program of its own. */
+function namesCommand(things: readonly NamedThing[]): string {
+  const lists = [...new Set(things.map((thing) => NAMES[thing]))].join('; ');
+  return `for root in "\${TVMM_ROOT:-/var/lib/tvmm}" "\${XDG_DATA_HOME:-$HOME/.local/share}/tvmm"; do ${lists}; done 2>/dev/null`;
+}
 
 /** A bash function that walks the words to find the command, then offers its options, subcommands or files. */
 export function bashCompletion(root: CompletionNode): string {
@@ -96,7 +126,12 @@ export function bashCompletion(root: CompletionNode): string {
       ];
     }),
   );
-  const containers = nodes.filter((node) => node.containers).map(({ path }) => quote(path.join(' ')));
+  const named = nodes
+    .filter(({ names }) => names.length > 0)
+    .map(
+      ({ path, names }) =>
+        `    ${quote(path.join(' '))}) COMPREPLY=($(compgen -W "$(${namesCommand(names)})" -- "$current")) ;;`,
+    );
   const words = nodes.map((node) => {
     const all = [...namesOf(node), ...node.options.flatMap(({ names }) => names)];
     return `    ${quote(node.path.join(' '))}) words=${quote(all.join(' '))} ;;`;
@@ -124,7 +159,7 @@ ${words.join('\n')}
     for word in $words; do [[ $word == -* ]] || plain+=" $word"; done
     if [[ -n $plain ]]; then COMPREPLY=($(compgen -W "$plain" -- "$current")); return; fi
     case $at in
-    ${containers.length === 0 ? "' '" : containers.join('|')}) COMPREPLY=($(compgen -W "$(${CONTAINER_NAMES})" -- "$current")) ;;
+${named.join('\n')}
     *) compopt -o default ;;
     esac
   fi
@@ -142,6 +177,9 @@ autoload -Uz bashcompinit && bashcompinit
 ${bashCompletion(root).replace(/^#.*\n/, '')}`;
 }
 
+/** A word within a quoted word of fish. */
+const fishQuote = (text: string): string => `\\'${text.replaceAll('\\', '\\\\\\\\')}\\'`;
+
 /** One \`complete\` line an option and a subcommand. */
 export function fishCompletion(root: CompletionNode): string {
   const lines = ['# fish completion of tvmm: tvmm completion fish | source', 'complete -c tvmm -f'];
@@ -153,7 +191,8 @@ export function fishCompletion(root: CompletionNode): string {
     const condition = onlyHere === '' ? '' : ` -n ${quote(onlyHere)}`;
     for (const child of node.commands)
       lines.push(`complete -c tvmm${condition} -a ${child.path.at(-1)} -d ${quote(child.summary)}`);
-    if (node.containers) lines.push(`complete -c tvmm${condition} -a '${FISH_CONTAINER_NAMES}'`);
+    if (node.names.length > 0)
+      lines.push(`complete -c tvmm${condition} -a '(sh -c ${fishQuote(namesCommand(node.names))})'`);
     for (const { names, summary, value } of node.options) {
       const flags = names.map((name) =>
         name.startsWith('--') ? `-l ${name.slice(2)}` : `-s ${name.slice(1)}`,
@@ -183,6 +222,6 @@ export function register(program: Command): void {
     .action(async (shell: keyof typeof GENERATORS) => {
       const whole = createProgram('', { debug: false });
       for (const entry of COMMANDS) await addCommand(whole, entry);
-      process.stdout.write(GENERATORS[shell](completionTree(whole)));
+      process.stdout.write(GENERATORS[shell](withAliases(completionTree(whole))));
     });
 }

@@ -1,5 +1,5 @@
 /**
- * `tvmm image pull|load|save|ls|rm|inspect|prune|tag|history|import`: container images, beside the default guest's `build` and `path`. Parses and prints;
+ * `tvmm image pull|push|load|save|ls|rm|inspect|prune|tag|history|import`: container images, beside the default guest's `build` and `path`. Parses and prints;
  * the work is src/container/image, imported when a command runs.
  */
 import { type Command, Option } from 'commander';
@@ -7,6 +7,7 @@ import type * as Images from '../container/image/index.js';
 import { register as registerGuest } from './image.js';
 import { registerChanges } from './image-changes.js';
 import { registerList } from './image-list.js';
+import { registerPush } from './image-push.js';
 import { openSession, print, rootOption, type StoreFlags, shortId } from './image-session.js';
 import { formatSize, sizeOption } from './units.js';
 import { UsageError } from './usage-error.js';
@@ -14,12 +15,12 @@ import { UsageError } from './usage-error.js';
 const HELP = `
 Container images are kept in TVMM_ROOT, else in /var/lib/tvmm for root and in ~/.local/share/tvmm for everyone else; --root
 says otherwise. Names are written as elsewhere: debian:12 is docker.io/library/debian:12. Passwords are taken from
-~/.docker/config.json (with its helpers) and containers/auth.json, proxies from HTTPS_PROXY, HTTP_PROXY and NO_PROXY.
+~/.docker/config.json (with its helpers), where tvmm login writes them, and containers/auth.json, proxies from HTTPS_PROXY, HTTP_PROXY and NO_PROXY.
 
 Examples:
   tvmm image pull debian:12
   tvmm image pull --tls-verify=false registry.example:5000/team/app
-  tvmm image tag debian:12 localhost/base:1
+  tvmm image tag debian:12 registry.example/team/base:1 && tvmm image push registry.example/team/base:1
   tvmm image save debian:12 | ssh other tvmm image load
   tvmm image prune --keep 10G                remove what was not used for longest
 `;
@@ -220,6 +221,7 @@ export function register(program: Command): void {
     )
     .addOption(rootOption())
     .action(save);
+  registerPush(image);
   registerList(image);
   registerChanges(image);
   image

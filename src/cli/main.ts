@@ -7,6 +7,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { loadBundle, recordCodeCaches } from '../sys/code-cache.js';
 import { startThread } from '../vmm/start-thread.js';
+import { withoutAliases } from './aliases.js';
 import type * as BootMain from './boot-main.js';
 import { commandName } from './command-name.js';
 import type * as EngineMain from './engine-main.js';
@@ -56,4 +57,4 @@ async function runInEngine(args: readonly string[], name: string): Promise<boole
 // Failures are reported where the commands run; this promise does not reject.
 const words = process.argv.slice(2);
 // `tvmm help run` is `tvmm run --help`.
-void main(words[0] === 'help' ? [...words.slice(1), '--help'] : words);
+void main(withoutAliases(words[0] === 'help' ? [...words.slice(1), '--help'] : words));

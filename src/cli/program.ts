@@ -25,6 +25,9 @@ Examples:
   tvmm lab -- tvmm doctor                    run a command on an emulated AMD-V machine
   tvmm doctor                                what this host can do
 
+Docker's other words are taken too: images, pull, push, rmi, load, save, tag, history, import (tvmm image …), info (tvmm system info) and
+container ….
+
 Exit status: the guest's own where there is one; 0 after a clean power-off; ${EXIT_FAILURE} when tvmm itself fails,
 a wrong command line included.`;
 

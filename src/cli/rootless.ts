@@ -5,7 +5,7 @@
 
 /** Commands that have nothing to do with the engine's containers. */
 export const OTHERS: readonly string[] =
-  'boot doctor lab image oci plan assess serve kernel completion'.split(' ');
+  'boot doctor lab image oci plan assess serve kernel completion login logout version'.split(' ');
 
 /** Right for all commands that there are; a word that is none may be taken for one. */
 export function isEngineCommand(name: string | undefined): name is string {

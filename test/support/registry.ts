@@ -1,5 +1,5 @@
 /**
- * A registry of the distribution specification (pull side) in the process of the test, with the tokens of Docker's registries, ranges,
+ * A registry of the distribution specification (pull and push) in the process of the test, with the tokens of Docker's registries, ranges,
  * redirects, and a hook to misbehave. It listens on this machine only.
  */
 import { createHash } from 'node:crypto';
@@ -29,6 +29,7 @@ export class TestRegistry implements AsyncDisposable {
   readonly headers = new Map<string, IncomingMessage['headers']>();
   behaviour: RegistryBehaviour;
   readonly #server: Server;
+  #uploads = 0;
 
   private constructor(behaviour: RegistryBehaviour) {
     this.behaviour = behaviour;
@@ -118,9 +119,35 @@ export class TestRegistry implements AsyncDisposable {
     const [, name = '', kind, reference = ''] =
       /^\/v2\/(.+)\/(manifests|blobs)\/([^/]+)$/.exec(url.pathname) ?? [];
     if (url.pathname === '/v2/') response.writeHead(200).end('{}');
+    else if (request.method === 'POST' && url.pathname.endsWith('/blobs/uploads/')) {
+      response.writeHead(202, { location: `/v2/upload/${++this.#uploads}?state=a%2Fb` }).end();
+    } else if (request.method === 'PUT') void this.#put(request, response, url, `${name}/${reference}`);
     else if (kind === 'manifests') this.#manifest(response, `${name}/${reference}`);
     else if (kind === 'blobs') this.#blob(request, response, reference);
     else response.writeHead(404).end();
+  }
+
+  /** A blob that was begun to be uploaded, or a manifest. */
+  async #put(request: IncomingMessage, response: ServerResponse, url: URL, key: string): Promise<void> {
+    const chunks: Buffer[] = [];
+    for await (const chunk of request) chunks.push(chunk);
+    const bytes = Buffer.concat(chunks);
+    if (url.pathname.startsWith('/v2/upload/')) {
+      const digest = url.searchParams.get('digest') ?? '';
+      const isWhole = digest === sha256(bytes) && url.searchParams.get('state') === 'a/b';
+      if (isWhole) this.blobs.set(digest, bytes);
+      response.writeHead(isWhole ? 201 : 400).end();
+      return;
+    }
+    const type = request.headers['content-type'] ?? '';
+    const parts: unknown[] = [...bytes.toString().matchAll(/sha256:[0-9a-f]{64}/g)].map(([digest]) => digest);
+    const lacks = parts.some((digest) => !this.blobs.has(String(digest)));
+    if (!lacks)
+      for (const one of [key, `${key.replace(/\/[^/]+$/, '')}/${sha256(bytes)}`])
+        this.manifests.set(one, { type, bytes });
+    response
+      .writeHead(lacks ? 400 : 201)
+      .end(JSON.stringify({ errors: [{ code: 'MANIFEST_BLOB_UNKNOWN' }] }));
   }
 
   #isAllowed(request: IncomingMessage): boolean {
@@ -137,7 +164,7 @@ export class TestRegistry implements AsyncDisposable {
       credentials === undefined ? undefined : `Basic ${Buffer.from(credentials).toString('base64')}`;
     const isRight =
       url.searchParams.get('service') === 'test' &&
-      /^repository:.+:pull$/.test(url.searchParams.get('scope') ?? '');
+      /^(|repository:.+:pull(,push)?)$/.test(url.searchParams.get('scope') ?? '');
     if (!isRight || (wanted !== undefined && request.headers.authorization !== wanted))
       response.writeHead(401).end();
     else response.writeHead(200).end(JSON.stringify({ token: 'let-me-in', expires_in: 300 }));

@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import { UsageError } from '../usage-error.js';
 import { engine } from './common.js';
+import { exitWith, needOwnProcess, printOut } from './here.js';
 
 const HELP = `
 Checks are set with --health-cmd and its siblings at tvmm run, or by the image, and run by themselves while the container does. What came of
@@ -36,7 +37,7 @@ export function register(program: Command): void {
       const { runHealthCheck } = await import('../../container/engine/health/run-check.js');
       const checked = await runHealthCheck(context, id);
       if (checked === undefined) throw new UsageError(`container ${word} ended or was paused meanwhile`);
-      process.stdout.write(`${checked.health.status}\n`);
-      if (checked.probe.exitCode !== 0) process.exitCode = 1;
+      printOut(`${checked.health.status}\n`);
+      if (checked.probe.exitCode !== 0) exitWith(1);
     });
 }

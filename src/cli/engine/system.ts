@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import { formatSize } from '../units.js';
 import { engine, printJson, table, wantsJson, withJson } from './common.js';
+import { type FormatFlags, printFormatted, withFormat } from './format.js';
 import { printOut } from './here.js';
 
 const HELP = `
@@ -12,6 +13,15 @@ Examples:
   tvmm system df
   tvmm system prune -a --volumes
 `;
+
+const INFO_FIELDS = [
+  'ServerVersion',
+  'Containers',
+  'Images',
+  'Driver',
+  'CgroupVersion',
+  'DockerRootDir',
+] as const;
 
 export function register(program: Command): void {
   const system = program
@@ -36,6 +46,26 @@ export function register(program: Command): void {
       formatSize(one.reclaimable),
     ]);
     printOut(table([['KIND', 'TOTAL', 'ACTIVE', 'SIZE', 'RECLAIMABLE'], ...rows]));
+  });
+  withFormat(
+    system.command('info').description('say what the engine has, and what it stands on'),
+    INFO_FIELDS,
+  ).action(async (options: FormatFlags) => {
+    const { systemInfo } = await import('../../container/engine/system-info.js');
+    const info = await systemInfo(await engine());
+    if (
+      printFormatted(
+        options,
+        () => info,
+        () => [info],
+      )
+    )
+      return;
+    const rows = Object.entries(info).map(([name, value]) => [
+      name,
+      Array.isArray(value) ? value.join(' ') : String(value),
+    ]);
+    printOut(table(rows));
   });
   system
     .command('prune')

@@ -21,7 +21,10 @@ export { overlayOptions } from './overlay-options.js';
 export { canOverlay } from './overlay-support.js';
 export type { IdRange, OwnerMap } from './owners.js';
 export { type PullOptions, type PullProgress, pullImage } from './pull.js';
+export { type PushOptions, type PushProgress, pushImage } from './push.js';
 export { familiarName, formatReference, parseReference, type Reference } from './reference.js';
+export { forgetLogin, saveLogin } from './registry/auth-file.js';
+export { RegistryClient, type RegistryOptions } from './registry/client.js';
 export {
   createRootfs,
   loadRootfs,

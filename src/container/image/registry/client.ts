@@ -1,5 +1,5 @@
 /**
- * A registry's client (OCI distribution-spec 1.1, pull only; tokens after the Docker registry's token specification). Manifests are
+ * A registry's client (OCI distribution-spec 1.1; tokens after the Docker registry's token specification). Manifests are
  * bounded and checked against their digest; blobs come as streams that the downloader checks. Retries what may pass: broken
  * connections, 429 and 5xx, with growing pauses or as long as the server says.
  */
@@ -11,7 +11,7 @@ import { type Descriptor, MANIFEST_TYPES, MAX_MANIFEST } from '../manifest.js';
 import type { Reference } from '../reference.js';
 import { type Challenge, parseChallenges } from './challenge.js';
 import { type Credentials, credentialsFor } from './credentials.js';
-import { HttpClient, type HttpResponse, quoted, readBody, shown } from './http.js';
+import { HttpClient, type HttpRequest, type HttpResponse, quoted, readBody, shown } from './http.js';
 import { isLoopback } from './proxy.js';
 import { RetryLater, refusalOf } from './refusal.js';
 
@@ -26,6 +26,14 @@ export interface RegistryOptions {
   readonly retryMs?: number;
   readonly idleMs?: number;
   readonly signal?: AbortSignal;
+  /** What is asked of the repository, for tokens: default `pull`. `login` asks for no repository. */
+  readonly access?: 'pull' | 'push' | 'login';
+}
+
+export interface RegistryRequest extends Pick<HttpRequest, 'method' | 'headers' | 'body'> {
+  readonly path: string;
+  /** Statuses that are answers; others are thrown. */
+  readonly allowed: readonly number[];
 }
 
 export interface FetchedManifest {
@@ -155,7 +163,17 @@ export class RegistryClient implements Disposable {
     return { response, offset: start };
   }
 
+  /** Whether the registry takes the credentials. @throws CredentialError RegistryError */
+  async login(): Promise<void> {
+    const response = await this.request({ path: '/v2/', allowed: [200] });
+    response.body.destroy();
+  }
+
   /** Runs an attempt again while its failure may pass. */
+  async retry<T>(attempt: () => Promise<T>): Promise<T> {
+    return this.#retry(attempt);
+  }
+
   async #retry<T>(attempt: () => Promise<T>): Promise<T> {
     for (let tries = 1; ; tries++) {
       try {
@@ -179,25 +197,47 @@ export class RegistryClient implements Disposable {
     );
   }
 
-  async #get(
+  #get(
     path: string,
     headers: Readonly<Record<string, string>>,
     allowed: readonly number[] = [],
   ): Promise<HttpResponse> {
+    return this.request({ path, headers, allowed: [200, 206, ...allowed] });
+  }
+
+  /**
+   * One authorized exchange with the registry. @param request.path below the registry, or a whole address that it has given; that of another
+   * host gets no authorization
+   *
+   * @throws RegistryError CredentialError for a status that is not allowed
+   */
+  async request({
+    path,
+    method = 'GET',
+    headers = {},
+    body,
+    allowed,
+  }: RegistryRequest): Promise<HttpResponse> {
     const base = await this.#findBase();
+    const url = new URL(path, base);
+    if (base.protocol === 'https:' && url.protocol !== 'https:')
+      throw new RegistryError(`${shown(base)} leads from https to ${shown(url)}`, {
+        code: 'REDIRECT_INSECURE',
+      });
     for (let tries = 1; ; tries++) {
-      const authorization = await this.#authorize();
+      const authorization = url.origin === base.origin ? await this.#authorize() : undefined;
       const response = await this.#http.send({
-        url: new URL(path, base),
+        url,
+        method,
         headers: {
           ...headers,
           'user-agent': 'tvmm',
           ...(authorization === undefined ? {} : { authorization }),
         },
+        ...(body === undefined ? {} : { body }),
         ...this.#signal,
       });
-      if (response.status === 200 || response.status === 206 || allowed.includes(response.status))
-        return response;
+      if (allowed.includes(response.status)) return response;
       if (response.status === 401 && tries === 1) {
         // A token has its time, and some registries only say per repository what they want.
         this.#challenge = challengeOf(response, base) ?? this.#challenge;
@@ -205,7 +245,7 @@ export class RegistryClient implements Disposable {
         response.body.destroy();
         continue;
       }
-      throw await refusalOf(response, this.#reference);
+      throw await refusalOf(response, this.#reference, this.#options.access);
     }
   }
 
@@ -288,7 +328,9 @@ export class RegistryClient implements Disposable {
       });
     }
     const service = challenge.parameters.get('service') ?? '';
-    const scope = `repository:${repository}:pull`;
+    const { access = 'pull' } = this.#options;
+    const scope =
+      access === 'login' ? undefined : `repository:${repository}:${access === 'push' ? 'pull,push' : 'pull'}`;
     const agent = { 'user-agent': 'tvmm' };
     let response: HttpResponse;
     if (credentials?.kind === 'identity') {
@@ -296,7 +338,7 @@ export class RegistryClient implements Disposable {
         grant_type: 'refresh_token',
         refresh_token: credentials.token,
         service,
-        scope,
+        ...(scope === undefined ? {} : { scope }),
         client_id: 'tvmm',
       });
       const type = { 'content-type': 'application/x-www-form-urlencoded' };
@@ -309,11 +351,11 @@ export class RegistryClient implements Disposable {
       });
     } else {
       if (service !== '') url.searchParams.set('service', service);
-      url.searchParams.append('scope', scope);
+      if (scope !== undefined) url.searchParams.append('scope', scope);
       const headers = credentials === undefined ? agent : { ...agent, authorization: basic(credentials) };
       response = await this.#http.send({ url, headers, ...this.#signal });
     }
-    if (response.status !== 200) throw await refusalOf(response, this.#reference);
+    if (response.status !== 200) throw await refusalOf(response, this.#reference, access);
     const answer = JsonView.parse(
       await readBody(response, MAX_TOKEN_ANSWER, 'a token'),
       `the token of ${shown(url)}`,

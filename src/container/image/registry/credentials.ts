@@ -1,6 +1,6 @@
 /**
  * Where users keep their registry passwords: containers' auth.json (containers-auth.json(5)) and Docker's config.json, with its
- * credential helpers. Nothing is written. A file that is there but unreadable is an error, not an anonymous pull.
+ * credential helpers. Nothing is written here (auth-file.ts does). A file that is there but unreadable is an error, not an anonymous pull.
  */
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -17,14 +17,15 @@ export type Credentials =
 type Environment = Readonly<Record<string, string | undefined>>;
 
 /** How Docker's own registry is called in these files. */
-const DOCKER_HUB = 'https://index.docker.io/v1/';
+export const DOCKER_HUB = 'https://index.docker.io/v1/';
 const MAX_FILE = 2 ** 20;
 const MAX_ANSWER = 65536;
 const HELPER_TIMEOUT_MS = 30_000;
 /** What helpers say when they have nothing. */
 const NOT_FOUND = /credentials not found/i;
 
-function candidateFiles(environment: Environment): string[] {
+/** In the order in which they are asked; docker's own is the last. */
+export function candidateFiles(environment: Environment): string[] {
   const home = environment.HOME ?? homedir();
   const chosen = environment.REGISTRY_AUTH_FILE;
   if (chosen !== undefined && chosen !== '') return [chosen];
@@ -37,7 +38,8 @@ function candidateFiles(environment: Environment): string[] {
   ];
 }
 
-function readConfig(file: string): JsonView | undefined {
+/** @throws CredentialError ImageFormatError */
+export function readConfig(file: string): JsonView | undefined {
   let text: string;
   try {
     text = readFileSync(file, 'utf8');
@@ -55,7 +57,7 @@ function readConfig(file: string): JsonView | undefined {
 }
 
 /** `https://host/v1/` and `host` are the same registry. */
-function hostOf(key: string): string {
+export function hostOf(key: string): string {
   return key
     .replace(/^https?:\/\//, '')
     .replace(/\/v[12]\/?$/, '')
@@ -81,8 +83,12 @@ function decode(view: JsonView): Credentials | undefined {
   return { kind: 'password', username, password: view.member('password').optionalString() ?? '' };
 }
 
-/** Asks `docker-credential-NAME get`. @throws CredentialError */
-async function askHelper(name: string, server: string): Promise<Credentials | undefined> {
+/** Runs `docker-credential-NAME ACTION`. @returns its answer; undefined when it has nothing for that registry @throws CredentialError */
+export async function runHelper(
+  name: string,
+  action: 'get' | 'store' | 'erase',
+  input: string,
+): Promise<string | undefined> {
   const command = `docker-credential-${name}`;
   if (!/^[A-Za-z0-9._-]+$/.test(name)) {
     throw new CredentialError(`"${name}" is not the name of a credential helper`, {
@@ -91,7 +97,7 @@ async function askHelper(name: string, server: string): Promise<Credentials | un
   }
   const { status, output } = await new Promise<{ status: number | null; output: string }>(
     (resolve, reject) => {
-      const child = spawn(command, ['get'], {
+      const child = spawn(command, [action], {
         stdio: ['pipe', 'pipe', 'ignore'],
         timeout: HELPER_TIMEOUT_MS,
       });
@@ -112,7 +118,7 @@ async function askHelper(name: string, server: string): Promise<Credentials | un
       child.on('close', (status) => resolve({ status, output }));
       // A helper that does not read its input has ended: its status says the rest.
       child.stdin.on('error', () => {});
-      child.stdin.end(`${server}\n`);
+      child.stdin.end(`${input}\n`);
     },
   );
   if (status !== 0) {
@@ -121,7 +127,14 @@ async function askHelper(name: string, server: string): Promise<Credentials | un
       code: 'CREDENTIAL_HELPER',
     });
   }
-  const view = JsonView.parse(output, `the answer of ${command}`);
+  return output;
+}
+
+/** @throws CredentialError */
+async function askHelper(name: string, server: string): Promise<Credentials | undefined> {
+  const output = await runHelper(name, 'get', server);
+  if (output === undefined) return undefined;
+  const view = JsonView.parse(output, `the answer of docker-credential-${name}`);
   const username = view.member('Username').string();
   const secret = view.member('Secret').string();
   if (username === '') return undefined;

@@ -3,6 +3,7 @@
  * Knows nothing of registries. Authorization never goes to another origin than it was made for, and https never falls to http.
  */
 import {
+  type ClientRequest,
   Agent as HttpAgent,
   request as httpRequest,
   type IncomingHttpHeaders,
@@ -10,6 +11,7 @@ import {
 } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import { isIP, type Socket } from 'node:net';
+import type { Readable } from 'node:stream';
 import { connect as tlsConnect } from 'node:tls';
 import { RegistryError } from '../errors.js';
 import { isLoopback, proxyFor } from './proxy.js';
@@ -27,11 +29,17 @@ export interface HttpOptions {
   readonly ca?: readonly string[];
 }
 
+/** A body that is sent as it is read; opened anew for each exchange. */
+export interface StreamedBody {
+  readonly size: number;
+  open(): Readable;
+}
+
 export interface HttpRequest {
   readonly url: URL;
-  readonly method?: 'GET' | 'HEAD' | 'POST';
+  readonly method?: 'GET' | 'HEAD' | 'POST' | 'PUT';
   readonly headers?: Readonly<Record<string, string>>;
-  readonly body?: string;
+  readonly body?: string | Uint8Array | StreamedBody;
   readonly signal?: AbortSignal;
 }
 
@@ -55,6 +63,19 @@ export function quoted(text: string): string {
 /** Names a URL without what may be secret in it: query and credentials. */
 export function shown(url: URL): string {
   return `${url.protocol}//${url.host}${url.pathname}`;
+}
+
+function sizeOf(body: string | Uint8Array | StreamedBody): number {
+  if (typeof body === 'string') return Buffer.byteLength(body);
+  return body instanceof Uint8Array ? body.byteLength : body.size;
+}
+
+/** A server may answer, or go, before it has read all: then nobody needs the rest. */
+function sendStream(source: Readable, outgoing: ClientRequest): void {
+  source.on('error', (error) => outgoing.destroy(error));
+  outgoing.on('close', () => source.destroy());
+  outgoing.on('response', () => source.destroy());
+  source.pipe(outgoing);
 }
 
 export class HttpClient implements Disposable {
@@ -124,7 +145,7 @@ export class HttpClient implements Disposable {
     const common = { method, maxHeaderSize: MAX_HEADERS, ...(signal === undefined ? {} : { signal }) };
     const all = {
       ...headers,
-      ...(body === undefined ? {} : { 'content-length': String(Buffer.byteLength(body)) }),
+      ...(body === undefined ? {} : { 'content-length': String(sizeOf(body)) }),
     };
     return new Promise((resolve, reject) => {
       const answered = (message: IncomingMessage): void => {
@@ -167,7 +188,8 @@ export class HttpClient implements Disposable {
       outgoing.on('error', (cause) =>
         reject(signal?.aborted === true ? signal.reason : networkError(cause, url)),
       );
-      outgoing.end(body);
+      if (body === undefined || typeof body === 'string' || body instanceof Uint8Array) outgoing.end(body);
+      else sendStream(body.open(), outgoing);
     });
   }
 

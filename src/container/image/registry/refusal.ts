@@ -21,6 +21,7 @@ export class RetryLater extends RegistryError {
 export async function refusalOf(
   response: HttpResponse,
   reference: Reference,
+  access: 'pull' | 'push' | 'login' = 'pull',
 ): Promise<RegistryError | CredentialError> {
   let detail = '';
   try {
@@ -35,9 +36,13 @@ export async function refusalOf(
   const { registry, repository, tag, digest } = reference;
   const name = `${registry}/${repository}`;
   if (status === 401 || status === 403) {
-    return new CredentialError(`${registry} does not let you pull ${repository}${detail}`, {
+    if (access === 'login')
+      return new CredentialError(`${registry} does not take this user name and password${detail}`, {
+        code: 'REGISTRY_DENIED',
+      });
+    return new CredentialError(`${registry} does not let you ${access} ${repository}${detail}`, {
       code: 'REGISTRY_DENIED',
-      hint: 'Log in with a tool that writes ~/.docker/config.json or containers/auth.json, or check the name: registries often deny what they do not have.',
+      hint: `Log in (tvmm login ${registry}), or check the name: registries often deny what they do not have.`,
     });
   }
   const blob = /\/blobs\/([^/]+)$/.exec(response.url.pathname)?.[1];
