@@ -121,8 +121,10 @@ export class TestRegistry implements AsyncDisposable {
     if (url.pathname === '/v2/') response.writeHead(200).end('{}');
     else if (request.method === 'POST' && url.pathname.endsWith('/blobs/uploads/')) {
       response.writeHead(202, { location: `/v2/upload/${++this.#uploads}?state=a%2Fb` }).end();
-    } else if (request.method === 'PUT') void this.#put(request, response, url, `${name}/${reference}`);
-    else if (kind === 'manifests') this.#manifest(response, `${name}/${reference}`);
+    } else if (request.method === 'PUT') {
+      // A client may leave in the middle.
+      this.#put(request, response, url, `${name}/${reference}`).catch(() => response.destroy());
+    } else if (kind === 'manifests') this.#manifest(response, `${name}/${reference}`);
     else if (kind === 'blobs') this.#blob(request, response, reference);
     else response.writeHead(404).end();
   }
