@@ -17,6 +17,7 @@ import { engineStarter } from '../container/serve/engine-starter.js';
 import { Errands, type StreamName } from '../container/serve/errand.js';
 import { CallerGoneError, type Client, type Outcome } from '../container/serve/session.js';
 import type { Request } from '../container/serve/wire.js';
+import { withoutAliases } from './aliases.js';
 import { commandName } from './command-name.js';
 import { type Here, type Joined, type JoinOptions, lookUpHere } from './engine/here.js';
 import { ENGINE_COMMANDS } from './engine/table.js';
@@ -42,7 +43,7 @@ const MAX_PENDING = 1 << 20;
 
 /** What may be for this engine. Right for what is turned down, a guess for the rest. */
 function isResident({ args, umask, variables }: Request, client: Client): boolean {
-  const [name, child = ''] = args;
+  const [name, child = ''] = withoutAliases(args);
   const known = RESIDENT_GROUPS.includes(name ?? '')
     ? RESIDENT_CHILDREN.includes(child)
     : RESIDENT.includes(name ?? '');
@@ -222,7 +223,8 @@ export async function runResidentEngine(request: Request, client: Client): Promi
   if (!isResident(request, client)) return 'cold';
   const here = new ClientsHere(request, client);
   const entries = ENGINE_COMMANDS.map((entry) => ({ ...entry, group: '' }));
-  await storage.run(here, () => runOne(request.args, entries, commandName(request.args)));
+  const args = withoutAliases(request.args);
+  await storage.run(here, () => runOne(args, entries, commandName(args)));
   if (here.cold) return 'cold';
   return here.outcome();
 }

@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { UsageError } from '../usage-error.js';
 import { engine } from './common.js';
-import { exitWith, needOwnProcess, printOut } from './here.js';
+import { exitWith, printOut } from './here.js';
 
 const HELP = `
 Checks are set with --health-cmd and its siblings at tvmm run, or by the image, and run by themselves while the container does. What came of
