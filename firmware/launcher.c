@@ -66,7 +66,7 @@ static int step_call(const struct step *step)
 	while ((result == -EINTR && (step->flags & 1)) ||
 	       /* Something was renamed or mounted anywhere while this resolved a "..": the kernel asks for another try. */
 	       (result == -EAGAIN && step->number == __NR_openat2 && ++tries < 1000));
-	if (failed(result)) {
+	if (failed(result) && !(step->flags & 2)) {
 		for (int i = 0; i < 4; i++)
 			if (step->allow[i] == -result)
 				goto allowed;
@@ -270,8 +270,22 @@ static int step_supervise(const struct step *step)
 	if (child <= 0 || child > 0x7fffffff)
 		return EINVAL; /* 0 and -1 would name whole groups of processes. */
 	int status = supervise((int)child, step->flags & 1);
+	if (step->result != NONE) {
+		set_register(step->result, status);
+		return 0;
+	}
 	if (self.control >= 0)
 		tell(self.control, MESSAGE_ENDED, (u8)step->number, status);
+	part(exit_status(status));
+}
+
+static void __attribute__((noreturn)) step_end(const struct step *step)
+{
+	int status = (int)self.registers[step->reg];
+	if (self.control >= 0)
+		tell(self.control, MESSAGE_ENDED, (u8)step->number, status);
+	if (step->flags & 1)
+		leave(exit_status(status));
 	part(exit_status(status));
 }
 
@@ -300,6 +314,8 @@ static int run_step(const struct step *step)
 		step_exec(step);
 	case OP_SUPERVISE:
 		return step_supervise(step);
+	case OP_END:
+		step_end(step);
 	case OP_EXIT:
 		part((int)step->number);
 	case OP_LOAD: {

@@ -295,6 +295,55 @@ test('a client that executes nothing of what it is sent leaves nothing', async (
   expect(t.left()).toEqual([]);
 });
 
+/** Starts a container in the foreground, and waits until it runs. */
+async function runs(bundle: string, id: string, engine = socket) {
+  const child = spawn(CLIENT, ['--root', t.state, 'run', '-b', bundle, id], {
+    env: { PATH: process.env.PATH, TVMM_ENGINE: engine },
+    stdio: 'ignore',
+  });
+  const end = new Promise((done) => child.once('exit', done));
+  for (let tries = 0; tries < 200; tries++) {
+    const { stdout } = await client(['state', id]);
+    if (stdout.includes('"running"')) return { end };
+    await new Promise((done) => setTimeout(done, 10));
+  }
+  throw new Error(`${id} does not run`);
+}
+
+test('a container whose engine is killed is taken away all the same when it has ended', async (context) => {
+  needs(context, 'root');
+  const own = join(folder, 'other/engine.sock');
+  const engine = spawn(process.execPath, [join(packageRoot(), 'dist/cli.cjs'), 'serve', '--socket', own], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  await new Promise((done) => engine.stdout.once('data', done));
+  const bundle = await t.bundle('while [ ! -e /dev/shm/go ]; do sleep 0.02; done; exit 9');
+  const { end } = await runs(bundle, 'one', own);
+  engine.kill('SIGKILL');
+  await new Promise((done) => engine.once('exit', done));
+  expect((await client(['exec', 'one', 'touch', '/dev/shm/go'])).status).toBe(0);
+  expect(await end).toBe(9);
+  expect(t.left()).toEqual([]);
+});
+
+test('what the launcher cannot remove by itself the engine does', async (context) => {
+  needs(context, 'root');
+  const { end: locked } = await runs(await t.bundle('sleep 0.3; exit 4'), 'locked');
+  const holder = spawn('flock', [join(t.state, 'locked/lock'), 'sleep', '0.7'], { stdio: 'ignore' });
+  await new Promise((done) => holder.once('spawn', done));
+  expect(await locked).toBe(4);
+  const bundle = await t.bundle('sleep 1000 & sleep 0.2; exit 5', (config) => {
+    config.linux.namespaces = [{ type: 'mount' }];
+    delete config.hostname;
+    config.linux.maskedPaths = [];
+    config.linux.readonlyPaths = [];
+  });
+  const { end: survived } = await runs(bundle, 'survived');
+  expect(await survived).toBe(5);
+  expect(t.left()).toEqual([]);
+  expect(cold).toBe(0);
+});
+
 test('hundreds of silent connections keep nobody from being served', async () => {
   const silent = await Promise.all(Array.from({ length: 500 }, connected));
   for (const connection of silent.slice(0, 250)) connection.write(request(['state', 'none']).subarray(0, 40));

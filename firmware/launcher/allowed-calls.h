@@ -5,7 +5,7 @@
 #define ALLOWED_CALLS(X) \
 	X(read) X(write) X(open) X(close) X(stat) X(fstat) X(lstat) X(lseek) X(ioctl) X(pread64) X(pwrite64) \
 	X(access) X(dup) X(dup2) X(nanosleep) X(getpid) X(socket) X(connect) X(sendto) X(recvfrom) X(bind) X(wait4) \
-	X(kill) X(uname) X(fcntl) X(fsync) X(truncate) X(ftruncate) X(getcwd) X(chdir) X(fchdir) X(rename) X(mkdir) \
+	X(kill) X(uname) X(fcntl) X(flock) X(fsync) X(truncate) X(ftruncate) X(getcwd) X(chdir) X(fchdir) X(rename) X(mkdir) \
 	X(rmdir) X(link) X(unlink) X(symlink) X(readlink) X(chmod) X(fchmod) X(chown) X(fchown) X(lchown) X(umask) \
 	X(getuid) X(getgid) X(setuid) X(setgid) X(geteuid) X(getegid) X(setpgid) X(getppid) X(setsid) X(setreuid) \
 	X(setregid) X(setgroups) X(setresuid) X(setresgid) X(setfsuid) X(setfsgid) X(capget) X(capset) X(mknod) \

@@ -20,7 +20,7 @@ enum { KIND_NUMBER, KIND_REGISTER, KIND_DATA };
 
 enum {
 	OP_LABEL, OP_CALL, OP_CLONE, OP_JUMP, OP_SEND, OP_RECEIVE, OP_ENSURE, OP_COPY_TREE, OP_DECIMAL, OP_SEND_DESCRIPTOR,
-	OP_HOOK, OP_EXEC, OP_SUPERVISE, OP_EXIT, OP_LOAD, OP_EXPECT, OP_COUNT
+	OP_HOOK, OP_EXEC, OP_SUPERVISE, OP_EXIT, OP_LOAD, OP_EXPECT, OP_END, OP_COUNT
 };
 
 enum { WHEN_ALWAYS, WHEN_NEGATIVE, WHEN_NOT_NEGATIVE, WHEN_ZERO, WHEN_NOT_ZERO, WHEN_COUNT };
@@ -161,6 +161,7 @@ static int step_is_whole(const struct step *s, u32 program, u32 index, u32 count
 	case OP_EXEC:
 		return is_vector(s, 0) && is_vector(s, 1) && is_vector(s, 2);
 	case OP_SUPERVISE:
+	case OP_END:
 		return is_register(s->reg) && s->number >= 1 && s->number <= 99;
 	case OP_EXIT:
 		return s->number <= 255;

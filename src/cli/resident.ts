@@ -113,6 +113,8 @@ export async function runResident(request: Request, client: Client): Promise<Out
           ...createOptions(call),
           detach: call.values.flag('detach'),
           keep: call.values.flag('keep'),
+          // What is logged at the end is the caller's to print, unless it goes into a file.
+          silent: !call.log.options.debug || call.log.options.file !== undefined,
         }),
       ),
     },

@@ -8,7 +8,7 @@ import { AT, O, RESOLVE, S, STAT, STATFS } from './numbers.js';
 
 interface CallOptions {
   readonly result?: Register;
-  readonly allow?: readonly string[];
+  readonly allow?: readonly string[] | 'any';
   readonly hint?: string;
 }
 

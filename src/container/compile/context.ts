@@ -4,6 +4,7 @@
  */
 import type { SeccompProgram } from '../seccomp/compile.js';
 import type { NamespaceType } from '../spec/namespaces.js';
+import type { Removal } from './removal.js';
 
 /** This machine, as the launcher will find it. */
 export interface HostFacts {
@@ -99,6 +100,8 @@ export interface CreateContext extends Context {
   readonly hostNamespaces?: readonly NamespaceType[];
   /** The launcher is in the container's new network namespace when it gets the plan. Only without a user namespace, which would own it. */
   readonly networkMade?: boolean;
+  /** With `supervise`: the launcher removes the container when it has ended. Only where it stays in the host's mount and user namespace. */
+  readonly removal?: Removal;
 }
 
 export interface ExecContext extends Context {

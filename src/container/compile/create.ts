@@ -30,6 +30,7 @@ import {
   planNamespaces,
   timeOffsets,
 } from './namespaces.js';
+import { superviseAndRemove } from './removal.js';
 import { openListener } from './seccomp.js';
 import { nextSource, openSources } from './sources.js';
 import { PEER, TAG } from './tags.js';
@@ -89,7 +90,9 @@ export function compileCreate(given: OciSpec, context: CreateContext): Plan {
     else if (creation.waits) sendPid(launcher, 'init');
   }
   if (creation.outerLimits) grantRlimits(launcher, spec.process, 'init-pid', 'init');
-  leaveOrStay(launcher, context.supervise, 'init-pid');
+  if (context.supervise === true && context.removal !== undefined)
+    superviseAndRemove(launcher, context.removal, 'init-pid');
+  else leaveOrStay(launcher, context.supervise, 'init-pid');
 
   runInit(init, creation);
   return planOf([launcher, ...helpers, ...(staged ? [stage] : []), init], context);

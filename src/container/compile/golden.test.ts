@@ -43,6 +43,15 @@ describe('the plan', () => {
     await expectGolden('made-meanwhile', compileCreate(spec, createContext({ cgroup: cgroupV1, ...later })));
   });
 
+  it('of a container that the launcher takes away when it has ended', async () => {
+    const cgroups = [
+      { folder: '/sys/fs/cgroup/memory/tvmm/web', parents: ['/sys/fs/cgroup/memory/tvmm'] },
+      { folder: '/sys/fs/cgroup/cpu,cpuacct/web', parents: [] },
+    ];
+    const removal = { folder: '/run/tvmm/web', cgroups };
+    await expectGolden('removed', compileCreate(minimal(), createContext({ supervise: true, removal })));
+  });
+
   it('of a container with a terminal', async () => {
     await expectGolden('terminal', compileCreate(minimal({}, {}, terminal), createContext({ console })));
   });

@@ -31,6 +31,7 @@ export const S = {
   IFDIR: 0o040000,
   IFBLK: 0o060000,
   IFREG: 0o100000,
+  ISVTX: 0o1000,
 } as const;
 
 /** linux/magic.h: f_type of statfs(2). */
@@ -61,7 +62,7 @@ export const SECCOMP_SET_MODE_FILTER = 1;
 export const PER = { LINUX: 0, LINUX32: 8 } as const;
 
 /** struct stat of x86-64. */
-export const STAT = { size: 144, mode: 24, uid: 28, rdev: 40 } as const;
+export const STAT = { size: 144, nlink: 16, mode: 24, uid: 28, rdev: 40 } as const;
 /** struct statfs of x86-64. */
 export const STATFS = { size: 120, type: 0 } as const;
 

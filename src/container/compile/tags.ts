@@ -29,6 +29,8 @@ export const TAG = {
    * while the engine makes the cgroup.
    */
   cgroup: 6,
+  /** As `ended`, where the launcher has removed the container as well, record and cgroups included. It does not wait for the engine's last word. */
+  removed: 7,
 } as const;
 
 /** Between processes of the launch. */

@@ -35,6 +35,7 @@ const STEPS: readonly Step[] = [
   { op: 'load', what: 'load', from: inner, at: 4, size: 4, result: 'made' },
   { op: 'expect', what: 'expect', from: inner, at: 0, size: 8, equals: 1n, error: 'EINVAL' },
   { op: 'supervise', what: 'supervise', child: 'pid', reap: true, tag: 2 },
+  { op: 'end', what: 'end', status: 'made', tag: 3, alone: true },
   { op: 'label', label: 'end' },
   exec('/bin/true', 'argument'),
 ];
@@ -206,6 +207,7 @@ const harmless: fc.Arbitrary<Step> = fc.oneof(
     { op: 'load', what: 'l', from: outer, at: 8, size: 8, result: 'b' },
     { op: 'expect', what: 'x', from: inner, at: 0, size: 8, equals: 0, error: 'EILSEQ' },
     { op: 'supervise', what: 's', child: 'b', reap: false, tag: 1 },
+    { op: 'supervise', what: 's', child: 'b', reap: false, tag: 1, result: 'b' },
     { op: 'hook', what: 'h', path: '/bin/true', argv: ['true'], environment: [], input: outer },
     clone('child', 0n, { result: 'b' }),
   ),

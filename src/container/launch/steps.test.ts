@@ -14,7 +14,7 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { needs } from '../../../test/support/needs.js';
@@ -331,6 +331,35 @@ test('the container’s program starts with no signal ignored or blocked', () =>
   expect(Buffer.from(readToEnd(reader.fd, 1000)).toString()).toBe(
     `SigBlk:\t${'0'.repeat(16)}\nSigIgn:\t${'0'.repeat(16)}\n`,
   );
+});
+
+test('a supervising program may go on, and then ends as its child did', () => {
+  const plan = {
+    inherited: { control: 3 },
+    programs: [
+      {
+        name: 'launcher',
+        steps: [
+          clone('main'),
+          { op: 'supervise', what: 'wait', child: 'pid', reap: false, tag: 5, result: 'status' },
+          call('rmdir', [at('none')], { allow: 'any', result: 'gone' }),
+          report(6, 'gone'),
+          { op: 'end', what: 'end', status: 'status', tag: 7, alone: true },
+        ] satisfies Step[],
+      },
+      { name: 'main', steps: [exec('/bin/sh', '-c', 'exit 6')] },
+    ],
+  };
+  using launch = Launch.start(plan);
+  const heard: (readonly number[])[] = [];
+  const status = launch.finish((event) =>
+    heard.push(event.kind === 'sent' ? [event.tag, event.value] : [event.tag, event.waitStatus]),
+  );
+  expect(status).toBe(6);
+  expect(heard).toEqual([
+    [6, -constants.errno.ENOENT],
+    [7, 6 << 8],
+  ]);
 });
 
 test('supervise with reap outlives processes that are not its own', () => {

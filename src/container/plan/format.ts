@@ -71,7 +71,7 @@ export const KIND = { number: 0, register: 1, data: 2 } as const;
 export const OP = {
   /** Nothing: keeps the step's index what it is in the plan. */
   label: 0,
-  /** `number` the system call, flags bit 0: repeat after EINTR. */
+  /** `number` the system call, flags bit 0: repeat after EINTR, bit 1: whatever fails is allowed. */
   call: 1,
   /** `number` the child's program, a0 flags, `register` the cgroup's descriptor. */
   clone: 2,
@@ -93,7 +93,7 @@ export const OP = {
   hook: 10,
   /** a0 candidates, a1 argv, a2 environment. */
   exec: 11,
-  /** `register` the child, flags bit 0 reap, `number` the tag. */
+  /** `register` the child, flags bit 0 reap, `number` the tag; with `result` the program goes on. */
   supervise: 12,
   /** `number` the status. */
   exit: 13,
@@ -101,14 +101,18 @@ export const OP = {
   load: 14,
   /** a0 where, flags the bytes, a1 mask, a2 value, `number` the errno. */
   expect: 15,
+  /** `register` the wait status, flags bit 0 alone, `number` the tag. */
+  end: 16,
 } as const;
 
 export const CONDITION = { always: 0, negative: 1, 'not-negative': 2, zero: 3, 'not-zero': 4 } as const;
 
 export const FLAG_RESTART = 1;
+export const FLAG_ALLOW_ANY = 2;
 export const FLAG_FILE = 1;
 export const FLAG_RIGHT = 1;
 export const FLAG_REAP = 1;
+export const FLAG_ALONE = 1;
 
 /** What clone steps may ask for: new namespaces (CLONE_NEWTIME is 0x80), CLONE_PARENT, CLONE_CLEAR_SIGHAND. Nothing shared with the child. */
 export const CLONE_FLAGS = 0x7e02_0080n | 0x8000n | 0x1_0000_0000n;

@@ -63,8 +63,8 @@ export interface CallStep extends Common {
   readonly arguments: readonly Argument[];
   /** Register that takes the result (or, for an allowed errno, the negated errno). */
   readonly result?: Register;
-  /** Failures that are no failure of the plan, by errno name; at most 4. */
-  readonly allow?: readonly string[];
+  /** Failures that are no failure of the plan, by errno name; at most 4, or all of them. */
+  readonly allow?: readonly string[] | 'any';
   /** A call that a signal interrupts is repeated, unless this says not. */
   readonly restart?: boolean;
 }
@@ -210,13 +210,26 @@ export interface ExecStep extends Common {
 
 /**
  * Stays until a child ends: passes signals on, reaps every other child (`reap`), tells the engine the wait status with `tag`, and exits as
- * the child did (128 + n for a signal).
+ * the child did (128 + n for a signal). With `result` the wait status goes there instead, and the program goes on, with signals blocked: an
+ * {@link EndStep} tells it then.
  */
 export interface SuperviseStep extends Common {
   readonly op: 'supervise';
   readonly child: Register;
   readonly reap: boolean;
   readonly tag: number;
+  readonly result?: Register;
+}
+
+/**
+ * Tells the engine a wait status with `tag`, and exits as the child did. Where a resident engine has the last word it is waited for, unless
+ * this program has done all that there was to do (`alone`).
+ */
+export interface EndStep extends Common {
+  readonly op: 'end';
+  readonly status: Register;
+  readonly tag: number;
+  readonly alone: boolean;
 }
 
 /** Ends this process. */
@@ -241,6 +254,7 @@ export type Step =
   | HookStep
   | ExecStep
   | SuperviseStep
+  | EndStep
   | ExitStep;
 
 /** What one process of the launch does. */

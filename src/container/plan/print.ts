@@ -54,7 +54,9 @@ export function printStep(step: Step): string {
       return `execve(${path}, ${printData(step.argv)}, [${step.environment.length} vars])`;
     }
     case 'supervise':
-      return `supervise(${step.child}, ${step.tag}${step.reap ? ', reap' : ''})`;
+      return `supervise(${step.child}, ${step.tag}${step.reap ? ', reap' : ''})${gives(step.result)}`;
+    case 'end':
+      return `end(${step.status}, ${step.tag}${step.alone ? ', alone' : ''})`;
     case 'exit':
       return `exit(${step.status})`;
   }
@@ -123,7 +125,8 @@ function printCloneFlags(flags: bigint): string {
 }
 
 function printCall(step: CallStep): string {
-  const allowed = step.allow === undefined || step.allow.length === 0 ? '' : ` or ${step.allow.join(', ')}`;
+  const { allow = [] } = step;
+  const allowed = allow === 'any' ? ' or any failure' : allow.length === 0 ? '' : ` or ${allow.join(', ')}`;
   return `${step.call}(${step.arguments.map(printArgument).join(', ')})${gives(step.result)}${allowed}`;
 }
 

@@ -64,8 +64,10 @@ export function recordOf(plan: Plan, step: Step, here: Place): StepRecord {
     case 'call': {
       const number = syscallNumber(step.call);
       if (number === undefined) throw new PlanError(`${here.where}: plans may not call ${step.call}`);
-      const flags = step.restart === false ? 0 : f.FLAG_RESTART;
-      return { op, number, flags, result: step.result, allow: step.allow, arguments: step.arguments };
+      const any = step.allow === 'any';
+      const flags = (step.restart === false ? 0 : f.FLAG_RESTART) | (any ? f.FLAG_ALLOW_ANY : 0);
+      const allow = step.allow === 'any' ? undefined : step.allow;
+      return { op, number, flags, result: step.result, allow, arguments: step.arguments };
     }
     case 'clone': {
       const child = plan.programs.findIndex(({ name }) => name === step.child);
@@ -159,7 +161,15 @@ export function recordOf(plan: Plan, step: Step, here: Place): StepRecord {
         arguments: [{ data: step.candidates }, { data: step.argv }, { data: step.environment }],
       };
     case 'supervise':
-      return { op, flags: step.reap ? f.FLAG_REAP : 0, register: step.child, number: step.tag };
+      return {
+        op,
+        flags: step.reap ? f.FLAG_REAP : 0,
+        register: step.child,
+        number: step.tag,
+        result: step.result,
+      };
+    case 'end':
+      return { op, flags: step.alone ? f.FLAG_ALONE : 0, register: step.status, number: step.tag };
     case 'exit':
       return { op, number: step.status };
   }

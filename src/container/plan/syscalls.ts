@@ -29,6 +29,7 @@ export const SYSCALLS = {
   kill: 62,
   uname: 63,
   fcntl: 72,
+  flock: 73,
   fsync: 74,
   truncate: 76,
   ftruncate: 77,

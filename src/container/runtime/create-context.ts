@@ -2,7 +2,9 @@
 import { statSync } from 'node:fs';
 import type { Cgroup } from '../cgroup/cgroup.js';
 import type { CgroupLayout } from '../cgroup/layout.js';
+import { ancestry, hierarchies } from '../cgroup/state.js';
 import type { ConsoleSocket, CreateContext } from '../compile/context.js';
+import type { Removal } from '../compile/removal.js';
 import { cachedSeccomp } from '../seccomp/cache.js';
 import { NAMESPACES, type NamespaceType } from '../spec/namespaces.js';
 import type { OciSpec } from '../spec/types.js';
@@ -28,26 +30,16 @@ export interface Wanted {
 }
 
 /** @param layout as it is for the caller, whose cgroups the container may see */
-export function contextOf(
-  {
-    environment: { log, caller },
-    folder,
-    bundle,
-    options,
-    console,
-    resctrl,
-    cgroupLater,
-    networkMade,
-  }: Wanted,
-  cgroup: Cgroup,
-  layout: CgroupLayout,
-): CreateContext {
+export function contextOf(wanted: Wanted, cgroup: Cgroup, layout: CgroupLayout): CreateContext {
+  const { folder, bundle, options, console, resctrl, cgroupLater, networkMade } = wanted;
+  const { log, caller } = wanted.environment;
   const { preserveFds = 0, environment } = options;
   const { spec, rootfs, path } = bundle;
   const home = homeOf(rootfs, spec.process);
   const seccomp = spec.linux?.seccomp;
   const context = cgroupContext(cgroup, layout);
   const hostNamespaces = spec.linux?.sysctl === undefined ? [] : joinedOwn(spec, caller);
+  const removal = removalOf(wanted, cgroup);
   return {
     id: folder.id,
     host: hostFacts(),
@@ -69,6 +61,7 @@ export function contextOf(
     ...(seccomp === undefined ? {} : { seccomp: cachedSeccomp(seccomp, '/linux/seccomp') }),
     ...(home === undefined ? {} : { home }),
     ...(environment === undefined ? {} : { environment }),
+    ...(removal === undefined ? {} : { removal }),
   };
 }
 
@@ -87,4 +80,23 @@ function joinedOwn({ linux }: OciSpec, caller: number | undefined): NamespaceTyp
     const own = identity(`/proc/${caller ?? 'self'}/ns/${NAMESPACES[type].file}`);
     return own !== undefined && own === identity(path) ? [type] : [];
   });
+}
+
+/** What the launcher is to remove; undefined where hooks follow, or it cannot. */
+function removalOf(
+  { environment, folder, bundle: { spec }, options, resctrl }: Wanted,
+  { state }: Cgroup,
+): Removal | undefined {
+  const { hooks, linux } = spec;
+  if (options.removal !== true || environment.rootless || resctrl !== undefined) return undefined;
+  if ((hooks?.poststart ?? []).length > 0 || (hooks?.poststop ?? []).length > 0) return undefined;
+  // It is in these itself then.
+  const elsewhere = ({ type, path }: { type: string; path?: string }) =>
+    path !== undefined && (type === 'mount' || type === 'user');
+  if (linux?.namespaces?.some(elsewhere) === true) return undefined;
+  const cgroups = hierarchies(state).map((place) => ({
+    folder: place.folder,
+    parents: ancestry(place).slice(0, -1).reverse(),
+  }));
+  return { folder: folder.path, cgroups };
 }

@@ -45,6 +45,8 @@ export interface PrepareOptions {
   readonly waitForStart: boolean;
   /** The launcher stays until the program ends. */
   readonly supervise?: boolean;
+  /** With `supervise`: the launcher removes the container then, where it can; it says so ({@link TAG.removed}). */
+  readonly removal?: boolean;
   /** Starts a launcher that is given its plan later and makes these namespaces meanwhile: called once nothing but an error keeps it from its plan. */
   readonly begin?: (namespaces: readonly NamespaceType[]) => void;
 }

@@ -1,6 +1,7 @@
 /** `create` and `run` for a client that executes the plan itself: as runtime/create.ts does them, without a launcher of our own. */
 import { exitStatus } from '../../sys/spawn.js';
 import type { CgroupLayout } from '../cgroup/layout.js';
+import { TAG } from '../compile/tags.js';
 import { type CreateOptions, checkTerminal, type RunOptions } from '../runtime/create.js';
 import { destroy, destroyEnded } from '../runtime/delete.js';
 import type { RuntimeEnvironment } from '../runtime/environment.js';
@@ -18,6 +19,13 @@ import type { RemoteLaunch } from './remote-launch.js';
 interface Mode {
   readonly waitForStart: boolean;
   readonly supervise: boolean;
+  readonly removal?: boolean;
+}
+
+/** How {@link runFor} ends. */
+export interface ServedRunOptions extends RunOptions {
+  /** Nothing will be left to be told when the container has ended: its caller need not wait for us then. */
+  readonly silent?: boolean;
 }
 
 const compile = planCache.compile.bind(planCache);
@@ -79,10 +87,11 @@ export async function runFor(
   caller: Caller,
   environment: RuntimeEnvironment,
   id: string,
-  options: RunOptions,
+  options: ServedRunOptions,
 ): Promise<number> {
   const detached = options.detach === true;
-  const mode = { waitForStart: false, supervise: !detached };
+  const removal = options.silent === true && options.keep !== true;
+  const mode = { waitForStart: false, supervise: !detached, removal };
   const prepared = await prepare(caller, environment, id, options, mode);
   let committed: ContainerRecord | undefined;
   try {
@@ -96,11 +105,12 @@ export async function runFor(
     if (detached || (record.hooks?.poststart ?? []).length > 0)
       await runHooks('poststart', record.hooks?.poststart, ociState(record, 'running'));
     if (detached) return 0;
-    const status = await ended(launch);
+    const end = await ended(launch);
+    if (end?.removed === true) return end.status;
     // Without a status the caller was killed; the container is its own master then, as it is below runc.
-    const lives = status === undefined && record.init !== undefined && isAlive(record.init);
-    if (options.keep !== true && !lives) await remove(environment, prepared, record, status !== undefined);
-    return status ?? 0;
+    const lives = end === undefined && record.init !== undefined && isAlive(record.init);
+    if (options.keep !== true && !lives) await remove(environment, prepared, record, end !== undefined);
+    return end?.status ?? 0;
   } catch (error) {
     if (committed === undefined) await prepared.rollback();
     else if (options.keep !== true) await remove(environment, prepared, committed);
@@ -108,12 +118,21 @@ export async function runFor(
   }
 }
 
-/** The program's exit status; undefined when nobody has waited for it. @throws LaunchError */
-export async function ended(launch: RemoteLaunch): Promise<number | undefined> {
+/** How a program has ended that somebody has waited for. */
+interface End {
+  /** Its exit status. */
+  readonly status: number;
+  /** The container has been removed. */
+  readonly removed: boolean;
+}
+
+/** Undefined when nobody has waited for the program. @throws LaunchError */
+export async function ended(launch: RemoteLaunch): Promise<End | undefined> {
   for (;;) {
     const event = await launch.next();
     if (event.kind === 'failed') throw event.error;
-    if (event.kind === 'ended') return exitStatus(event.waitStatus);
+    if (event.kind === 'ended')
+      return { status: exitStatus(event.waitStatus), removed: event.tag === TAG.removed };
     if (event.kind === 'closed') return undefined;
   }
 }

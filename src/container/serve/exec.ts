@@ -37,5 +37,5 @@ export async function execFor(
   withUmask(caller, () => started.announce(options));
   if (detached) return 0;
   // Without a status the caller was killed.
-  return (await ended(launch)) ?? 0;
+  return (await ended(launch))?.status ?? 0;
 }

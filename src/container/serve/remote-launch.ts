@@ -5,6 +5,7 @@
 import type { FileDescriptor } from '../../sys/fd.js';
 import { Readiness } from '../../sys/readiness.js';
 import { receiveNow, sendAll } from '../../sys/socketpair.js';
+import { TAG } from '../compile/tags.js';
 import { encodeCancel, MESSAGE_SIZE } from '../launch/messages.js';
 import { type LaunchEvent, LaunchProtocol } from '../launch/protocol.js';
 import type { Plan } from '../plan/plan.js';
@@ -23,6 +24,7 @@ export class RemoteLaunch implements Disposable {
   #over = false;
   /** Nobody waits for a word of ours any more. */
   #ended = false;
+  #callerLeft = false;
   readonly #said: Uint8Array[] = [];
 
   /**
@@ -39,11 +41,17 @@ export class RemoteLaunch implements Disposable {
     this.#readiness = new Readiness(control.fd, () => this.#read());
   }
 
+  /** The process that executes the plan has done all that there was to do, and waits for no last word. */
+  get callerLeft(): boolean {
+    return this.#callerLeft;
+  }
+
   /** The next thing that happens; `closed` is the last, and comes again if asked again. */
   async next(): Promise<LaunchEvent> {
     for (;;) {
       const event = this.#queue.shift();
       if (event?.kind === 'ended') this.#ended = true;
+      if (event?.kind === 'ended' && event.tag === TAG.removed) this.#callerLeft = true;
       if (event !== undefined) return event;
       if (this.#over) return { kind: 'closed' };
       await new Promise<void>((resolve) => {

@@ -159,11 +159,12 @@ export class Session implements Disposable {
   }
 
   #answer(outcome: Outcome | 'cold'): void {
-    this.#connection.send(
-      outcome === 'cold' && !this.#begun
-        ? encodeAnswer(ANSWER.cold, 0, NOTHING, NOTHING)
-        : encodeDone(outcome === 'cold' ? FAILED : outcome),
-    );
+    if (this.#launch?.callerLeft !== true)
+      this.#connection.send(
+        outcome === 'cold' && !this.#begun
+          ? encodeAnswer(ANSWER.cold, 0, NOTHING, NOTHING)
+          : encodeDone(outcome === 'cold' ? FAILED : outcome),
+      );
     this.#connection.end();
     if (this.#connection.closed) this.#settle();
   }
