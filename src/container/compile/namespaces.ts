@@ -199,7 +199,7 @@ export function writeIdMaps(
     },
   );
   const hint =
-    'Each range must be one that the caller may use: root any, others those of /etc/subuid and /etc/subgid.';
+    'Each range must be one that the caller may use: root any, others those of /etc/subuid and /etc/subgid. All lines of a map together have less than 4,096 characters.';
   if (denySetgroups)
     launcher.writeFile('deny setgroups in the user namespace', 'process', 'setgroups', 'deny');
   launcher.writeFile('map the user ids of the user namespace', 'process', 'uid_map', idMap(uids), { hint });
