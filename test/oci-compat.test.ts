@@ -21,6 +21,21 @@ test('a terminal in the foreground ends lines as the program does', async () => 
   expect(await t.oci(['run', '-b', bundle, 'one'])).toMatchObject({ status: 0, stdout: 'one\ntwo\n' });
 });
 
+test.each(['echo $((6 * 7))\n', 'echo $((6 * 7))', ''])(
+  'a script through a pipe %j ends a terminal’s shell',
+  async (stdin) => {
+    const bundle = await t.bundle('stty -echo; sh; echo over', (config) => {
+      config.process.terminal = true;
+    });
+    const { status, stdout } = await t.oci(['run', '-b', bundle, 'one'], { stdin });
+    expect({ status, answered: stdout.includes('42'), over: stdout.includes('over') }).toEqual({
+      status: 0,
+      answered: stdin !== '',
+      over: true,
+    });
+  },
+);
+
 test('a created container hears SIGTERM, though its first process has a pid namespace', async () => {
   await t.ok('create', '-b', await t.bundle('sleep 1000'), 'one');
   await t.ok('kill', 'one', 'TERM');

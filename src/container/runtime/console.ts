@@ -41,6 +41,9 @@ export class ConsolePair implements Disposable {
   }
 }
 
+const NEWLINE = 10;
+const CTRL_D = 4;
+
 /** Joins stdin and stdout to a terminal's master side until disposed of. */
 export class ConsoleProxy implements AsyncDisposable {
   readonly #master: FileDescriptor;
@@ -48,6 +51,8 @@ export class ConsoleProxy implements AsyncDisposable {
   readonly #copied: Promise<void>;
   readonly #resize = () => copySize(this.#master.fd);
   readonly #type = (chunk: Buffer) => void this.#typeIn(chunk);
+  readonly #end = () => void this.#typeEnd();
+  #lineStarted = false;
 
   constructor(master: FileDescriptor) {
     this.#master = master;
@@ -55,18 +60,29 @@ export class ConsoleProxy implements AsyncDisposable {
     process.on('SIGWINCH', this.#resize);
     this.#raw = rawIfTerminal();
     process.stdin.on('data', this.#type);
+    process.stdin.on('end', this.#end);
     process.stdin.on('error', () => {});
     this.#copied = copyOut(master.fd);
   }
 
   async #typeIn(chunk: Buffer): Promise<void> {
     process.stdin.pause();
-    for (let at = 0; at < chunk.length && !this.#master.closed; ) {
-      const written = await writeSome(this.#master.fd, chunk.subarray(at));
+    this.#lineStarted = chunk.at(-1) !== NEWLINE;
+    await this.#write(chunk);
+    if (!this.#master.closed) process.stdin.resume();
+  }
+
+  /** A terminal has no end of its own: a script that comes through a pipe ends as it would by Ctrl-D, once more after an open line. */
+  async #typeEnd(): Promise<void> {
+    await this.#write(Buffer.alloc(this.#lineStarted ? 2 : 1, CTRL_D));
+  }
+
+  async #write(bytes: Buffer): Promise<void> {
+    for (let at = 0; at < bytes.length && !this.#master.closed; ) {
+      const written = await writeSome(this.#master.fd, bytes.subarray(at));
       if (written < 0) break;
       at += written;
     }
-    if (!this.#master.closed) process.stdin.resume();
   }
 
   /** Resolves when the last process has closed the terminal and all that it printed is out. */
@@ -77,6 +93,7 @@ export class ConsoleProxy implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     process.off('SIGWINCH', this.#resize);
     process.stdin.off('data', this.#type);
+    process.stdin.off('end', this.#end);
     process.stdin.pause();
     // A daemon may keep the terminal open for ever; what was printed until now is there at once.
     await Promise.race([this.#copied, new Promise((done) => setTimeout(done, 200).unref())]);
