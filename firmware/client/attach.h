@@ -309,6 +309,8 @@ static void attach(const char *folder, u32 kind, int container)
 	}
 	close_fd((int)directory);
 	link.minder = (int)fd;
+	/* Who reads the first line of output may send a signal before we have joined. */
+	listen_to_signals();
 	/* The streams as the minder counts them: stdout, stderr, stdin ends with us, we clean up. */
 	u8 streams = 3 | (kind & JOIN_OWNS_INPUT ? 4 : 0) | (kind & JOIN_CLEANS_UP ? 8 : 0);
 	send_frame(FRAME_SUBSCRIBE, &streams, 1);
@@ -329,10 +331,7 @@ static void join(void)
 		raw.c_cflag = (raw.c_cflag & ~(tcflag_t)(CSIZE | PARENB)) | CS8;
 		raw.c_cc[VMIN] = 1;
 		raw.c_cc[VTIME] = 0;
-		listen_to_signals();
 		link.raw = !failed(sys(__NR_ioctl, 0, TCSETS, &raw));
-	} else {
-		listen_to_signals();
 	}
 	send_size();
 }
@@ -361,7 +360,7 @@ static int hear_all(void)
 	/* One piece of input at a time: a container that does not read holds its writer up. */
 	if (link.minder >= 0 && link.input && !link.out_used)
 		polled[input = count++] = (struct pollfd){0, POLLIN, 0};
-	if (link.signals >= 0)
+	if (link.signals >= 0 && link.joined)
 		polled[signals = count++] = (struct pollfd){link.signals, POLLIN, 0};
 	if (sys(__NR_poll, polled, count, -1) < 0)
 		return 0;

@@ -80,20 +80,22 @@ static void __attribute__((noreturn)) go_cold(const struct program *program, cha
 	static char script[4200], path[4200];
 	static char *words[MAX_WORDS + 1];
 	const char *folders = variable("PATH");
-	size_t n = 2;
+	size_t n = 3;
 	if (!package_folder(script, 4000)) {
 		COMPLAIN(program->name, ": cannot find out where this program is");
 		leave(1);
 	}
 	append(append(script + length(script), script + sizeof script, "/"), script + sizeof script, program->script);
 	words[0] = "node";
-	words[1] = script;
-	while (argv[n - 1]) {
+	/* Or Node would take --env-file for its own, wherever it stands. */
+	words[1] = "--";
+	words[2] = script;
+	while (argv[n - 2]) {
 		if (n == MAX_WORDS) {
 			COMPLAIN(program->name, ": too many arguments");
 			leave(1);
 		}
-		words[n] = argv[n - 1];
+		words[n] = argv[n - 2];
 		n++;
 	}
 	if (!folders)

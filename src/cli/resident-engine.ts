@@ -52,12 +52,17 @@ function isResident({ args, umask, variables }: Request, client: Client): boolea
     process.geteuid?.() === 0 &&
     umask === process.umask() &&
     variables.LISTEN_PID !== String(client.pid) &&
-    !args.some((word) => COLD_WORDS.includes(word) || OWN_FILES.test(word)) &&
+    !args.some((word, at) => COLD_WORDS.includes(word) || isOwnFile(word, args[at - 1])) &&
     ['TVMM_ROOT', 'TVMM_RUN'].every(
       (one) => variables[one] === undefined || variables[one].startsWith('/'),
     ) &&
     settings(variables) === settings(process.env)
   );
+}
+
+/** Of an option: what a program in the container gets is its own matter. */
+function isOwnFile(word: string, before = ''): boolean {
+  return (word.startsWith('-') || before.startsWith('-')) && OWN_FILES.test(word);
 }
 
 /** The variables that change how tvmm, or Node, works. */

@@ -9,7 +9,7 @@ export async function becomeRoot(): Promise<number> {
   try {
     return await enterNamespaces({
       path: process.execPath,
-      argv: [process.execPath, ...process.execArgv, ...process.argv.slice(1)],
+      argv: [process.execPath, ...process.execArgv, '--', ...process.argv.slice(1)],
     });
   } catch (error) {
     process.stderr.write(failureText(error, process.argv.includes('--debug')));
