@@ -127,6 +127,9 @@ static int step_clone(const struct step *step)
 			self.channels[i] = -1;
 		}
 		close_fd(pair[0]);
+		/* Only the caller's own process speaks with the resident engine. */
+		close_fd(self.connection);
+		self.connection = -1;
 		self.channels[parent] = pair[1];
 		self.parent = step->args[0] & CLONE_PARENT ? kept : (int)parent;
 		self.child_count = self.blocked = 0;

@@ -64,10 +64,14 @@ static int end_children(u32 program)
 {
 	int found = -1;
 	for (u32 i = 0; i < self.child_count; i++) {
-		int status;
-		sys(__NR_kill, self.children[i], SIGKILL);
-		if (wait_for(self.children[i], &status, 0x40000000 /* __WALL */) == self.children[i] &&
-		    self.child_programs[i] == program)
+		int status, pid = self.children[i];
+		/* One that a step has waited for is nobody's by now, or somebody else's. */
+		long ended = wait_for(pid, &status, WNOHANG | 0x40000000 /* __WALL */);
+		if (ended == 0) {
+			sys(__NR_kill, pid, SIGKILL);
+			ended = wait_for(pid, &status, 0x40000000);
+		}
+		if (ended == pid && self.child_programs[i] == program)
 			found = status;
 	}
 	self.child_count = 0;
@@ -206,6 +210,10 @@ static int receive(int fd, u8 tag, i64 *value)
 		if (fd == self.control)
 			leave_if_cancelled();
 		if ((u64)got < sizeof message || (message.tag != tag && fd == self.control)) {
+			/* An engine that is gone says nothing more. */
+			struct pollfd end = {fd, 0, 0};
+			if (sys(__NR_poll, &end, 1, 0) == 1)
+				return ECANCELED;
 			sleep_ms(1);
 			continue;
 		}

@@ -85,7 +85,7 @@ export function openConsoleSocket(
 }
 
 /**
- * Makes the terminal and sends it off.
+ * Makes the terminal the standard streams and sends its other end off.
  * @param root register of the container's root; undefined where this process is in it already
  * @param plain lines end as the program writes them: no carriage return is put before a newline
  */
@@ -143,6 +143,11 @@ export function setUpConsole(
   for (const descriptor of [0, 1, 2])
     program.call(`make the terminal descriptor ${descriptor}`, 'dup3', [register('terminal'), descriptor, 0]);
   program.close('terminal');
+}
+
+/** Has the terminal control the session that this process has begun: its stdin is it by now. */
+export function takeTerminal(program: ProgramBuilder, process: OciProcess): void {
+  if (process.terminal !== true) return;
   program.call('make it the controlling terminal', 'ioctl', [0, named(IOCTL.TIOCSCTTY, 'TIOCSCTTY'), 0]);
 }
 

@@ -149,8 +149,8 @@ function enterWorkingDirectory(program: ProgramBuilder, cwd: string, path: Struc
 
 /**
  * Everything from the working directory to the capabilities.
- * @param beforeLast runs as the user, with nothing left to do but to give up the last capabilities; CAP_SYS_ADMIN is still there when
- *   `keepAdmin` is set, for a seccomp filter that needs it
+ * @param beforeLast runs as the user, with nothing left to do; CAP_SYS_ADMIN is still there when `keepAdmin` is set, for a seccomp filter
+ *   that needs it, and is given up by {@link dropTo}
  */
 export function becomeUser(
   program: ProgramBuilder,
@@ -182,8 +182,6 @@ export function becomeUser(
     enterWorkingDirectory(program, process.cwd, path, true),
   );
   beforeLast();
-  // Under the filter by now: one call, whose absence from a profile would be told.
-  if (keepAdmin) dropTo(program, sets);
 }
 
 function setGroups(program: ProgramBuilder, groups: readonly number[]): void {

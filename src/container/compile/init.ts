@@ -5,10 +5,10 @@
 import type { Struct } from '../plan/plan.js';
 import { OCI_VERSION, type OciSpec } from '../spec/types.js';
 import { data, named, type ProgramBuilder, register } from './builder.js';
-import { grantable } from './capabilities.js';
+import { dropTo, grantable } from './capabilities.js';
 import { awaitCgroup, entersByItself, joinCgroups } from './cgroups.js';
 import { runHooks, seccompComesLast } from './common.js';
-import { isForeground, setUpConsole } from './console.js';
+import { isForeground, setUpConsole, takeTerminal } from './console.js';
 import type { CreateContext } from './context.js';
 import { becomeUser, joinKeyring, setLabels, setNoNewPrivileges, setUndumpable } from './credentials.js';
 import { makeDevices } from './devices.js';
@@ -146,6 +146,7 @@ function buildRoot(init: ProgramBuilder, creation: Creation, mounted: () => void
   }
   if (spec.process !== undefined) {
     setUpConsole(init, spec.process, 'root', mounts, isForeground(context.console));
+    takeTerminal(init, spec.process);
     if (spec.process.terminal !== true) replaceNull(init, 'root');
   }
   ensureWorkingDirectory(init, spec);
@@ -200,6 +201,8 @@ function becomeProgram(init: ProgramBuilder, creation: Creation): void {
         if (!late) install();
       },
     );
+    // Under the filter by now: one call, whose absence from a profile would be told.
+    if (keepAdmin) dropTo(init, sets);
   }
   const tellReady = () => init.add({ op: 'send', what: 'tell that the container is ready', tag: TAG.ready });
   const waits = context.execFifo !== undefined;

@@ -43,7 +43,12 @@ function limitText(value: bigint): string {
   return value === RLIM_INFINITY ? 'unlimited' : value.toString();
 }
 
-function setRlimit(program: ProgramBuilder, { type, soft, hard }: OciRlimit, pid: string | undefined): void {
+function setRlimit(
+  program: ProgramBuilder,
+  { type, soft, hard }: OciRlimit,
+  pid?: string,
+  allow: { readonly allow?: readonly string[]; readonly result?: string } = {},
+): void {
   const bytes = new Uint8Array(16);
   const view = new DataView(bytes.buffer);
   view.setBigUint64(0, soft, true);
@@ -53,13 +58,47 @@ function setRlimit(program: ProgramBuilder, { type, soft, hard }: OciRlimit, pid
     `set ${type} to ${limitText(soft)} (hard ${limitText(hard)})`,
     'prlimit64',
     [pid === undefined ? 0 : register(pid), named(RLIMITS[type], type), data({ bytes, text }), NULL],
-    { hint: 'A hard limit can be raised only with CAP_SYS_RESOURCE in the initial user namespace.' },
+    {
+      hint: 'A hard limit can be raised only with CAP_SYS_RESOURCE in the initial user namespace.',
+      ...allow,
+    },
   );
 }
 
 /** Sets the limits of this process, or of the one whose pid a register has. */
 export function setRlimits(program: ProgramBuilder, process: OciProcess | undefined, pid?: string): void {
   for (const rlimit of process?.rlimits ?? []) setRlimit(program, rlimit, pid);
+}
+
+/** Descriptors that a process needs to start another. */
+const ROOM = 256n;
+
+/** Whether a limit would keep a process from starting the one that it is meant for. */
+function bindsParent({ type, soft }: OciRlimit): boolean {
+  return type === 'RLIMIT_NPROC' || (type === 'RLIMIT_NOFILE' && soft < ROOM);
+}
+
+/**
+ * Sets the limits of this process for the child that it is about to start as the container's user: with room for both of them where they are
+ * counted. The child calls {@link setNarrowRlimits}.
+ */
+export function setRlimitsForChild(program: ProgramBuilder, { rlimits = [] }: OciProcess): void {
+  const oneMore = (value: bigint) => (value === RLIM_INFINITY ? value : value + 1n);
+  for (const rlimit of rlimits) {
+    const { type, soft, hard } = rlimit;
+    if (!bindsParent(rlimit)) setRlimit(program, rlimit);
+    else if (type === 'RLIMIT_NPROC') {
+      const wider = { type, soft: oneMore(soft), hard: oneMore(hard) };
+      setRlimit(program, wider, undefined, { allow: ['EPERM'], result: 'wider' });
+      // The caller's own limit is this very one.
+      program.unless('not-negative', 'wider', 'wider', () => setRlimit(program, rlimit));
+    }
+  }
+}
+
+/** What {@link setRlimitsForChild} has left: lower limits, for which nobody needs a privilege. */
+export function setNarrowRlimits(program: ProgramBuilder, { rlimits = [] }: OciProcess): void {
+  for (const rlimit of rlimits) if (bindsParent(rlimit)) setRlimit(program, rlimit);
 }
 
 /** Has the launcher set them, who stands outside of the user namespace and may raise them. */
@@ -86,7 +125,16 @@ export function grantRlimits(
 /** struct sched_attr, version 0 (sched_setattr(2)). */
 const SCHED_ATTR_SIZE = 48;
 
-function setScheduler(program: ProgramBuilder, process: OciProcess): void {
+/** Whether a scheduler is for the process alone: none of its children would have it, or it could have none. */
+export function isScheduledAlone({ scheduler }: OciProcess): boolean {
+  return (
+    scheduler !== undefined &&
+    (scheduler.policy === 'SCHED_DEADLINE' || (scheduler.flags ?? []).includes('SCHED_FLAG_RESET_ON_FORK'))
+  );
+}
+
+/** Of this process, or of the one whose pid a register has. */
+export function setScheduler(program: ProgramBuilder, process: OciProcess, pid?: string): void {
   const { scheduler } = process;
   if (scheduler === undefined) return;
   const bytes = new Uint8Array(SCHED_ATTR_SIZE);
@@ -102,9 +150,14 @@ function setScheduler(program: ProgramBuilder, process: OciProcess): void {
   view.setBigUint64(32, scheduler.deadline ?? 0n, true);
   view.setBigUint64(40, scheduler.period ?? 0n, true);
   const text = `{${scheduler.policy}, nice ${scheduler.nice ?? 0}, priority ${scheduler.priority ?? 0}}`;
-  program.call(`schedule by ${scheduler.policy}`, 'sched_setattr', [0, data({ bytes, text }), 0], {
-    hint: "Real-time policies need CAP_SYS_NICE and, with cgroup v1, a share of cpu.rt_runtime_us; a SCHED_DEADLINE process scheduler can't be used together with AllowedCPUs (linux.resources.cpu.cpus).",
-  });
+  program.call(
+    `schedule by ${scheduler.policy}`,
+    'sched_setattr',
+    [pid === undefined ? 0 : register(pid), data({ bytes, text }), 0],
+    {
+      hint: "Real-time policies need CAP_SYS_NICE and, with cgroup v1, a share of cpu.rt_runtime_us; a SCHED_DEADLINE process scheduler can't be used together with AllowedCPUs (linux.resources.cpu.cpus).",
+    },
+  );
 }
 
 function setIoPriority(program: ProgramBuilder, process: OciProcess): void {
@@ -144,14 +197,15 @@ function setPersonality(program: ProgramBuilder, linux: OciLinux | undefined): v
   program.call(`set the personality ${domain}`, 'personality', [named(PER[domain], `PER_${domain}`)]);
 }
 
-/** Scheduling, I/O priority, personality, memory policy. */
+/** Scheduling, I/O priority, personality, memory policy. `others` is without the first. */
 export function setScheduling(
   program: ProgramBuilder,
   process: OciProcess | undefined,
   linux: OciLinux | undefined,
+  others = false,
 ): void {
   if (process !== undefined) {
-    setScheduler(program, process);
+    if (!others) setScheduler(program, process);
     setIoPriority(program, process);
   }
   setPersonality(program, linux);

@@ -118,7 +118,7 @@ export function planExec(
     if (execContext.seccomp !== undefined) log.debug(`seccomp filter flags: ${execContext.seccomp.flags}`);
     const cpus = process.execCPUAffinity?.initial;
     if (cpus !== undefined) log.debug(`nsexec: affinity: ${affinityMask(cpus)}`);
-    const started = new StartedProcess(process.args[0] ?? '', log);
+    const started = new StartedProcess(process.args[0] ?? '', init.pid, log);
     return { plan, pidfd, started, [Symbol.dispose]: () => pidfd[Symbol.dispose]() };
   } catch (error) {
     pidfd[Symbol.dispose]();
@@ -133,13 +133,16 @@ export class StartedProcess {
 
   constructor(
     readonly program: string,
+    /** The container's first process. */
+    readonly init: number,
     readonly log: RuntimeLog,
   ) {}
 
   readonly handle = async (tag: number, value: number): Promise<undefined> => {
     if (tag === TAG.pid) this.log.debug(`child process in init(): pid ${value}`);
     if (tag === TAG.ready) this.log.debug(`setns_init: about to exec ${this.program}`);
-    if (tag === TAG.pid) this.#name = processInfo(value) ?? { pid: value, startTime: '0' };
+    // The launcher's word is the first: whoever in the container may trace the process could have its socket, too.
+    if (tag === TAG.pid) this.#name ??= processInfo(value) ?? { pid: value, startTime: '0' };
     if (tag === TAG.ready) this.#ready = true;
   };
 
@@ -151,6 +154,8 @@ export class StartedProcess {
   /** Tells who wants to know. @throws ExecError when there is nothing to tell of */
   announce({ pidfdSocket, pidFile }: ExecOptions): void {
     if (this.#name === undefined) throw new ExecError('the process ended while it was being started');
+    if ((pidfdSocket ?? pidFile) !== undefined && !sharesPids(this.#name.pid, this.init))
+      throw new ExecError(`process ${this.#name.pid} is none of the container's`);
     if (pidfdSocket !== undefined) sendPidfd(pidfdSocket, this.#name);
     if (pidFile !== undefined) writePidFile(pidFile, this.#name.pid);
   }
@@ -214,6 +219,15 @@ export async function execInContainer(
 function affinityMask(cpus: string): string {
   const mask = (parseNumberList(cpus) ?? []).reduce((sum, cpu) => sum | (1n << BigInt(cpu)), 0n);
   return `0x${mask.toString(16)}`;
+}
+
+/** Whether two processes are in one pid namespace, as far as one may look: one that has ended is in none. */
+function sharesPids(one: number, other: number): boolean {
+  try {
+    return statSync(`/proc/${one}/ns/pid`).ino === statSync(`/proc/${other}/ns/pid`).ino;
+  } catch {
+    return true;
+  }
 }
 
 function runningInit(folder: ContainerFolder, record: ContainerRecord, evenPaused: boolean): ProcessName {
