@@ -45,8 +45,15 @@ function archiveSink(output: Writable): Sink {
   const write = async (bytes: Uint8Array): Promise<void> => {
     check();
     // A reader that has gone away closes without an error or with one: either way nothing drains any more.
-    if (!output.write(bytes))
-      await Promise.race([once(output, 'drain'), once(output, 'close')]).catch(() => {});
+    if (!output.write(bytes)) {
+      // What is not heard of must not stay to listen: there are as many waits as chunks.
+      const waits = new AbortController();
+      const { signal } = waits;
+      await Promise.race([once(output, 'drain', { signal }), once(output, 'close', { signal })]).catch(
+        () => {},
+      );
+      waits.abort();
+    }
     check();
   };
   return {
