@@ -2,6 +2,7 @@
  * `tvmm image pull|push|load|save|ls|rm|inspect|prune|tag|history|import`: container images, beside the default guest's `build` and `path`. Parses and prints;
  * the work is src/container/image, imported when a command runs.
  */
+import { existsSync } from 'node:fs';
 import { type Command, Option } from 'commander';
 import type * as Images from '../container/image/index.js';
 import { register as registerGuest } from './image.js';
@@ -19,7 +20,7 @@ says otherwise. Names are written as elsewhere: debian:12 is docker.io/library/d
 
 Examples:
   tvmm image pull debian:12
-  tvmm image pull --tls-verify=false registry.example:5000/team/app
+  tvmm image pull --tls-verify=false --creds me:secret registry.example:5000/team/app
   tvmm image tag debian:12 registry.example/team/base:1 && tvmm image push registry.example/team/base:1
   tvmm image save debian:12 | ssh other tvmm image load
   tvmm image prune --keep 10G                remove what was not used for longest
@@ -43,10 +44,33 @@ function pullLine(name: string): (progress: Images.PullProgress) => string {
 interface PullFlags extends StoreFlags {
   readonly platform?: string;
   readonly tlsVerify: string;
+  readonly creds?: string;
+  readonly authfile?: string;
   readonly quiet?: boolean;
 }
 
+/** @throws UsageError */
+function credentialsOf({
+  creds,
+  authfile,
+}: PullFlags): Pick<Images.PullOptions, 'credentials' | 'environment'> {
+  const [, username, password] = /^([^:]+):(.*)$/s.exec(creds ?? '') ?? [];
+  if (creds !== undefined && (username === undefined || password === undefined))
+    throw new UsageError(
+      '--creds is not USER:PASSWORD',
+      'a password that others must not see in the list of processes belongs in a file: --authfile',
+    );
+  if (authfile !== undefined && !existsSync(authfile)) throw new UsageError(`there is no file ${authfile}`);
+  return {
+    ...(username === undefined || password === undefined
+      ? {}
+      : { credentials: { kind: 'password', username, password } }),
+    ...(authfile === undefined ? {} : { environment: { ...process.env, REGISTRY_AUTH_FILE: authfile } }),
+  };
+}
+
 async function pull(names: readonly string[], flags: PullFlags): Promise<void> {
+  const credentials = credentialsOf(flags);
   const { silent, showProgress } = await import('../guest/progress.js');
   using session = await openSession(flags);
   const { images, store, signal } = session;
@@ -56,6 +80,7 @@ async function pull(names: readonly string[], flags: PullFlags): Promise<void> {
     const line = pullLine(name);
     const image = await images.pullImage(store, name, {
       tlsVerify: flags.tlsVerify !== 'false',
+      ...credentials,
       signal,
       onProgress: (progress) => report(line(progress)),
       ...(flags.platform === undefined ? {} : { platform: images.parsePlatform(flags.platform) }),
@@ -197,12 +222,16 @@ export function register(program: Command): void {
         .choices(['true', 'false'])
         .default('true'),
     )
+    .option('--creds <user:password>', 'instead of what the files of other tools say')
+    .option('--authfile <path>', 'the only file of credentials, in the format of ~/.docker/config.json')
     .option('-q, --quiet', 'no progress')
     .addOption(rootOption())
     .action(pull);
   image
     .command('load')
-    .description('load images from an OCI layout, an oci-archive or a docker-archive; prints their names')
+    .description(
+      'load images from an OCI layout, a docker-dir, an oci-archive or a docker-archive; prints their names',
+    )
     .argument('[path]', 'a file or folder; default: stdin')
     .option('-i, --input <path>', 'the same')
     .option('--name <name>', 'name the only image of the input')

@@ -3,7 +3,7 @@
  * credential helpers. Nothing is written here (auth-file.ts does). A file that is there but unreadable is an error, not an anonymous pull.
  */
 import { spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { CredentialError } from '../errors.js';
@@ -32,10 +32,15 @@ export function candidateFiles(environment: Environment): string[] {
   const runtime = environment.XDG_RUNTIME_DIR;
   const config = environment.XDG_CONFIG_HOME ?? join(home, '.config');
   return [
-    ...(runtime === undefined ? [] : [join(runtime, 'containers/auth.json')]),
+    ...(runtime === undefined ? withoutSession() : [join(runtime, 'containers/auth.json')]),
     join(config, 'containers/auth.json'),
     join(environment.DOCKER_CONFIG ?? join(home, '.docker'), 'config.json'),
   ];
+}
+
+/** Where podman and skopeo log in when there is no session, as root's often are. A mapped root may not look there, and has none. */
+function withoutSession(): string[] {
+  return [`/run/containers/${process.getuid?.() ?? 0}/auth.json`].filter((file) => existsSync(file));
 }
 
 /** @throws CredentialError ImageFormatError */
