@@ -130,6 +130,21 @@ class Spool implements TarHandler, Disposable {
   }
 }
 
+/** What docker load would unpack, and Node cannot. */
+const PACKERS = [
+  { program: 'xz', start: Buffer.from('\xfd7zXZ\0', 'latin1') },
+  { program: 'bzip2', start: Buffer.from('BZh') },
+];
+
+function refusePacked(first: Buffer, what: string): void {
+  const packer = PACKERS.find(({ start }) => first.subarray(0, start.length).equals(start));
+  if (packer !== undefined)
+    throw new ImageFormatError(`${what} is packed by ${packer.program}, which cannot be unpacked here`, {
+      code: 'IMAGE_FORMAT',
+      hint: `Unpack it first: ${packer.program} -dc FILE | tvmm image load`,
+    });
+}
+
 /**
  * Reads an archive, packed or not, into `scratch` (made here; the caller removes it).
  *
@@ -147,6 +162,7 @@ export async function archiveSource(
   let length = 0;
   for await (const chunk of decompress(input)) {
     options.signal?.throwIfAborted();
+    if (length === 0) refusePacked(chunk, what);
     length += chunk.length;
     // As for layers: headers and padding have room, endless zeros behind the end have not.
     if (length > options.maxBytes * 2 + 2 ** 30)

@@ -212,7 +212,9 @@ async function loadDocker(
   text: Buffer,
   options: LoadOptions,
 ): Promise<StoredImage[]> {
-  const list = JsonView.parse(text, `manifest.json in ${source.what}`).elements();
+  const document = JsonView.parse(text, `manifest.json in ${source.what}`);
+  if (!Array.isArray(document.value)) return [await loadPlainFolder(store, source, text, options)];
+  const list = document.elements();
   if (list.length === 0)
     throw new ImageFormatError(`${source.what} holds no image`, { code: 'IMAGE_FORMAT' });
   const images: StoredImage[] = [];
@@ -249,6 +251,29 @@ async function loadDocker(
     );
   }
   return images;
+}
+
+/** What containers' tools call `dir` and `docker-dir` (containers-transports(5)): a manifest beside blobs that are named by their digits. */
+async function loadPlainFolder(
+  store: ImageStore,
+  source: ArchiveSource,
+  manifestBytes: Buffer,
+  options: LoadOptions,
+): Promise<StoredImage> {
+  const manifest = parseManifest(manifestBytes, `manifest.json in ${source.what}`);
+  if (manifest.kind === 'index')
+    throw new ImageFormatError(`${source.what} holds an image of several platforms, in a format for one`, {
+      code: 'IMAGE_FORMAT',
+      hint: 'skopeo copy --all writes it as oci:FOLDER, too, which can be loaded.',
+    });
+  const layout: ArchiveSource = {
+    what: source.what,
+    part: (name) => source.part(name.slice(name.lastIndexOf('/') + 1)),
+  };
+  const configBytes = documentOf(layout, manifest.config, MAX_CONFIG);
+  const layer = (_: number, digest: Digest): Part => blobOf(layout, digest);
+  const names = [nameFor(undefined, source, options, 1)];
+  return await importImage(store, source, { manifestBytes, manifest, configBytes, layer }, names, options);
 }
 
 async function loadFrom(
