@@ -1,6 +1,15 @@
 /** Container images as their users handle them: the built command line against a registry in this process, and against Debian's. */
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -180,10 +189,18 @@ describe('with the tools that others use', () => {
     const data = join(folder, 'registry');
     const config = join(folder, 'config.yml');
     const port = 40_000 + (process.pid % 20_000);
-    writeFileSync(
-      config,
-      `version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: ${data}\nhttp:\n  addr: 127.0.0.1:${port}\n`,
-    );
+    const passwords = join(folder, 'htpasswd');
+    // me:secret, by bcrypt, which is all that it knows.
+    writeFileSync(passwords, 'me:$2y$05$0v/OnNJE9ReRih1T.ha79uRrUDbw6XUV186Dwi8xhcNG.QkRr8Q4q\n');
+    const settings = {
+      version: 0.1,
+      log: { level: 'error' },
+      storage: { filesystem: { rootdirectory: data } },
+      http: { addr: `127.0.0.1:${port}` },
+      auth: { htpasswd: { realm: 'test', path: passwords } },
+    };
+    // YAML has JSON in it.
+    writeFileSync(config, JSON.stringify(settings));
     const server = spawn('docker-registry', ['serve', config], { stdio: 'ignore' });
     try {
       const name = `127.0.0.1:${port}/made/app:v1`;
@@ -202,7 +219,7 @@ describe('with the tools that others use', () => {
       ).toBe(0);
       for (
         let i = 0;
-        i < 100 && spawnSync('curl', ['-fs', '-o', '/dev/null', `http://127.0.0.1:${port}/v2/`]).status !== 0;
+        i < 100 && spawnSync('curl', ['-s', '-o', '/dev/null', `http://127.0.0.1:${port}/v2/`]).status !== 0;
         i++
       ) {
         await new Promise((done) => setTimeout(done, 100));
@@ -217,6 +234,7 @@ describe('with the tools that others use', () => {
             '--insecure-policy',
             'copy',
             '--dest-tls-verify=false',
+            '--dest-creds=me:secret',
             ...options,
             `oci:${join(folder, 'layout')}:v1`,
             `docker://127.0.0.1:${port}/made/app:${tag}`,
@@ -226,15 +244,80 @@ describe('with the tools that others use', () => {
         expect(push.stderr).toBe('');
       }
       const root = { ...environment(), TVMM_ROOT: join(folder, 'second') };
-      for (const tag of ['v1', 'zstd']) {
-        const outcome = await tvmm(['image', 'pull', name.replace('v1', tag)], { env: root });
-        expect(outcome).toMatchObject({ status: 0, left: [] });
-      }
+      const pull = (...args: string[]) => tvmm(['image', 'pull', ...args], { env: root });
+      const refused = await pull(name);
+      expect(refused.status).toBe(125);
+      expect(refused.stderr).toContain('does not let you pull made/app: authentication required');
+      expect((await pull('--creds', 'me:wrong', name)).status).toBe(125);
+      for (const tag of ['v1', 'zstd'])
+        expect(await pull('--creds', 'me:secret', name.replace('v1', tag))).toMatchObject({
+          status: 0,
+          left: [],
+        });
       // The same layers, however they are packed.
       expect(readdirSync(join(folder, 'second/layers'))).toHaveLength(2);
+
+      const login = join(folder, 'login.json');
+      const words = ['login', '--tls-verify=false', '-u', 'me', '-p', 'secret', '--authfile', login];
+      expect(spawnSync('skopeo', [...words, `127.0.0.1:${port}`]).status).toBe(0);
+      const [{ manifest }] = JSON.parse((await tvmm(['image', 'inspect', name], { env: root })).stdout);
+      const exact = await pull('--authfile', login, `127.0.0.1:${port}/made/app@${manifest}`);
+      expect(exact).toMatchObject({ status: 0, left: [] });
       expect(existsSync(CLI)).toBe(true);
     } finally {
       server.kill();
     }
+  });
+
+  it('loads whatever skopeo writes, and what it saves skopeo reads', async () => {
+    const name = `${registry.host}/team/app:v1`;
+    const made = join(folder, 'made.tar');
+    const pulled = await image('pull', name);
+    expect((await image('save', '--format', 'oci-archive', '-o', made, name)).status).toBe(0);
+    const skopeo = (...args: string[]) => {
+      const { status, stdout, stderr } = spawnSync('skopeo', ['--insecure-policy', ...args], {
+        encoding: 'utf8',
+      });
+      expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+      return stdout;
+    };
+    for (const kind of ['oci', 'oci-archive', 'docker-archive', 'dir']) {
+      const place = join(folder, kind);
+      skopeo('copy', '-q', `oci-archive:${made}`, `${kind}:${place}`);
+      const loaded = await image('load', '--name', `localhost/${kind}`, place);
+      expect(loaded, loaded.stderr).toMatchObject({ status: 0, stdout: `localhost/${kind}:latest\n` });
+    }
+    const unpacked = join(folder, 'unpacked');
+    mkdirSync(unpacked);
+    expect(spawnSync('tar', ['-xf', join(folder, 'docker-archive'), '-C', unpacked]).status).toBe(0);
+    expect((await image('load', '--name', 'localhost/unpacked', unpacked)).status).toBe(0);
+    const ids = new Set((await image('ls', '-q')).stdout.trim().split('\n'));
+    // docker-archive has the same configuration, so it is the same image.
+    expect([...ids]).toEqual([pulled.stdout.trim()]);
+    for (const [format, transport] of [
+      ['docker-archive', 'docker-archive'],
+      ['oci-dir', 'oci'],
+    ] as const) {
+      const place = join(folder, `saved-${format}`);
+      const saved = await image('save', '--format', format, '-o', place, name);
+      expect(saved).toMatchObject({ status: 0, stderr: '' });
+      const seen = JSON.parse(skopeo('inspect', `${transport}:${place}`));
+      expect(seen.Layers).toHaveLength(2);
+    }
+  });
+
+  it('saves large layers without a word, and says which packer to use first', async () => {
+    registry.addImage('large', 'latest', [
+      packedLayer([file('noise', randomBytes(8 * 2 ** 20).toString('latin1'))]),
+    ]);
+    const name = `${registry.host}/large:latest`;
+    expect((await image('pull', name)).status).toBe(0);
+    const archive = join(folder, 'large.tar');
+    expect(await image('save', '-o', archive, name)).toMatchObject({ status: 0, stderr: '' });
+    expect(spawnSync('xz', ['-0', archive]).status).toBe(0);
+    const packed = await image('load', `${archive}.xz`);
+    expect(packed.status).toBe(125);
+    expect(packed.stderr).toContain('large.tar.xz is packed by xz');
+    expect(packed.stderr).toContain('xz -dc FILE | tvmm image load');
   });
 });
