@@ -10,6 +10,7 @@
  *     --stdin             keep a pipe to the container's stdin
  *     --log SIZE FILES    write DIR/log, rotate at SIZE bytes (0: never), keep FILES files
  *     --exit WORD         a word of the exit command (repeated)
+ *     --life MS           kill the container when it has run so long
  *     --check MS START-MS PERIOD-MS LIMIT-MS
  *                         while the container runs, run the exit command with the word "health" behind it, MS after the last time; START-MS
  *                         until PERIOD-MS have gone by or it has ended with 0. It is killed, with its session, after LIMIT-MS and with the container
@@ -101,6 +102,8 @@ static int exit_count;
 /* Health checks, in milliseconds: the options, when the container was made, the next one is due and the one that runs began. */
 static long long check_interval, check_start_interval, check_start_period, check_limit;
 static long long check_born, check_due, check_began;
+/* --life, and when it is over. */
+static long long life, life_end;
 static pid_t check_pid;
 static int check_good;
 
@@ -248,17 +251,29 @@ static void start_check(void) {
   die(words[0]);
 }
 
+static int wait_until(long long time) {
+  long long left = time - now_ms();
+  return left <= 0 ? 0 : left > 3600000 ? 3600000 : (int)left;
+}
+
 /* Starts what is due and kills what takes too long. @returns how long poll(2) may wait, -1 for ever */
-static int check_health(void) {
-  if (check_interval <= 0 || init_pid == 0 || exit_count == 0) return -1;
+static int check_times(void) {
+  if (init_pid == 0) return -1;
   long long now = now_ms();
+  if (life > 0 && now >= life_end) {
+    kill(init_pid, SIGKILL);
+    life = 0;
+  }
+  int over = life > 0 ? wait_until(life_end) : -1;
+  if (check_interval <= 0 || exit_count == 0) return over;
   if (check_pid == 0 && now >= check_due) start_check();
   if (check_pid != 0 && now - check_began >= check_limit) {
     kill(-check_pid, SIGKILL);
     check_began = now;
   }
   long long at = check_pid != 0 ? check_began + check_limit : check_due;
-  return at <= now ? 0 : at - now > 3600000 ? 3600000 : (int)(at - now);
+  int next = wait_until(at);
+  return over >= 0 && over < next ? over : next;
 }
 
 static void end_check(void) {
@@ -328,6 +343,7 @@ static void handle(struct client *c, int type, const unsigned char *payload, siz
     if (init_pid == 0) {
       memcpy(&init_pid, payload, 4);
       check_born = now_ms();
+      life_end = check_born + life;
       plan_check();
     }
     say_ok(c);
@@ -593,7 +609,7 @@ static void serve(pid_t launcher, int adopted) {
       who[n - first] = i;
       p[n++] = (struct pollfd){clients[i].fd, events, 0};
     }
-    if (poll(p, n, check_health()) < 0) {
+    if (poll(p, n, check_times()) < 0) {
       if (errno == EINTR) continue;
       die("poll");
     }
@@ -650,6 +666,7 @@ int main(int argc, char **argv) {
       log_limit = atoll(argv[++i]);
       log_files = atoi(argv[++i]);
     } else if (strcmp(word, "--exit") == 0 && i + 1 < argc && exit_count < MAX_EXIT_WORDS) exit_words[exit_count++] = argv[++i];
+    else if (strcmp(word, "--life") == 0 && i + 1 < argc) life = atoll(argv[++i]);
     else if (strcmp(word, "--check") == 0 && i + 4 < argc) {
       check_interval = atoll(argv[++i]);
       check_start_interval = atoll(argv[++i]);
@@ -693,6 +710,7 @@ int main(int argc, char **argv) {
     own_descriptors();
     init_pid = adopt;
     check_born = now_ms() - check_start_period;
+    life_end = now_ms() + life;
     plan_check();
     int pidfd = syscall(SYS_pidfd_open, adopt, 0);
     if (pidfd < 0) {

@@ -111,8 +111,38 @@ describe('tvmm run', () => {
     );
   });
 
+  it('kills what has run too long, and lets go of variables and files that are not wanted', async () => {
+    expect((await image(['--timeout', '1'], 'sleep', '1000')).status).toBe(137);
+    const { stdout } = await image(['--unsetenv', 'HOSTNAME', '-e', 'A=b'], 'cat', '/proc/self/environ');
+    expect(stdout).toContain('A=b');
+    expect(stdout).not.toContain('HOSTNAME');
+    const script = 'grep -c "/etc/host" /proc/self/mounts; ls /dev | grep -c shm; ls -A /tmp';
+    const options = ['--no-hosts', '--no-hostname', '--ipc', 'none', '--security-opt', 'mask=/tmp'];
+    expect((await image(options, 'sh', '-c', script)).stdout).toBe('0\n0\n');
+    expect((await image(['-h', 'box', '--sig-proxy=false', '--init=true'], 'hostname')).stdout).toBe('box\n');
+    const both = ['sh', '-c', 'echo out; echo err >&2'];
+    expect(await image(['-a', 'stdout'], ...both)).toMatchObject({ stdout: 'out\n', stderr: '' });
+    expect(await image(['-a', 'stderr'], ...both)).toMatchObject({ stdout: '', stderr: 'err\n' });
+  });
+
+  it('starts what runs already, and joins it', async () => {
+    await tvmm(['run', '-d', '--name', 's', '--network', 'none', 'opts:1', 'sh', '-c', 'sleep 2; exit 5']);
+    expect(await tvmm(['start', 's'])).toMatchObject({ status: 0, stdout: 's\n', stderr: '' });
+    expect((await tvmm(['start', '-a', 's'])).status).toBe(5);
+  });
+
   it.each([
     [['--gpus', 'all'], '--gpus is not supported'],
+    [['--rmi'], 'remove it afterwards'],
+    [['--read-only-tmpfs=false'], 'use --read-only with --tmpfs'],
+    [['--detach-keys', 'ctrl-'], 'are no keys'],
+    [['-a', 'output'], 'is not stdin, stdout or stderr'],
+    [['-d', '-a', 'stdout'], 'exclude each other'],
+    [['--timeout', '-1'], 'out of range'],
+    [['--unsetenv', 'A=b'], 'is no name'],
+    [['--security-opt', 'unmask=proc'], 'is no absolute path'],
+    [['--security-opt', 'mask=/a/../b'], 'is no absolute path'],
+    [['--log-driver', 'journald'], 'json-file, local or none'],
     [['--health-retries', '2'], 'there is no check'],
     [['--security-opt', 'apparmor=strict'], 'no AppArmor'],
     [['--ip', '10.0.0.1'], 'belong to a network, and --network is none'],

@@ -37,7 +37,8 @@ const PATH_PLACEHOLDER = /[<[][^>\]]*(file|path|dir|folder)/i;
 export function completionTree(command: Command, path: readonly string[] = []): CompletionNode {
   const help = command.createHelp();
   const known = command.options.filter(({ description }) => description !== NOT_SUPPORTED);
-  const options = [...known, new Option('-h, --help', 'show help')].map((option) => ({
+  const hasH = known.some(({ short }) => short === '-h');
+  const options = [...known, new Option(hasH ? '--help' : '-h, --help', 'show help')].map((option) => ({
     names: [option.long, option.short].filter((name) => name !== undefined),
     summary: option.description,
     value: optionValue(option),

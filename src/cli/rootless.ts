@@ -12,13 +12,18 @@ export function isEngineCommand(name: string | undefined): name is string {
   return name !== undefined && !OTHERS.includes(name);
 }
 
+/** `-h` of run and create is the host name. */
+function asksForHelp(name: string, args: readonly string[]): boolean {
+  return args.includes('--help') || (args.includes('-h') && name !== 'run' && name !== 'create');
+}
+
 /** `image build` is about the guests of machines, and needs no more than the user's own cache. */
 export function needsNamespaces(
   name: string | undefined,
   args: readonly string[],
   uid = process.geteuid?.(),
 ): boolean {
-  if (name === undefined || uid === 0 || args.some((arg) => arg === '--help' || arg === '-h')) return false;
+  if (name === undefined || uid === 0 || asksForHelp(name, args)) return false;
   if (name === 'image') return !args.includes('build') && args.at(-1) !== 'image';
   return isEngineCommand(name);
 }

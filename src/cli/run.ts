@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { CommanderError } from 'commander';
 import { packageRoot } from '../sys/package-root.js';
+import { withSwitches } from './boolean-flags.js';
 import type { CommandEntry } from './commands.js';
 import { exitWith, printError } from './engine/here.js';
 import { addCommand, addStubs, createProgram, EXIT_FAILURE, type GlobalState } from './program.js';
@@ -33,7 +34,8 @@ async function run(args: readonly string[], commands: readonly CommandEntry[], n
   const entry = commands.find((one) => one.name === name);
   if (entry === undefined) addStubs(program, commands);
   else await addCommand(program, entry);
-  await program.parseAsync(args.length === 0 ? ['--help'] : args, { from: 'user' });
+  const words = withSwitches(program, args);
+  await program.parseAsync(words.length === 0 ? ['--help'] : words, { from: 'user' });
 }
 
 /**

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { UsageError } from '../usage-error.js';
 import { engine } from './common.js';
 import { exitWith } from './here.js';
+import { addJoinOptions, type JoinFlags, joinWishes } from './join-flags.js';
 
 const HELP = `
 Output from now on is shown; tvmm logs shows what was before. Ctrl-P Ctrl-Q lets go of a container with a terminal; it runs on. Its
@@ -14,14 +15,16 @@ Examples:
 `;
 
 export function register(program: Command): void {
-  program
-    .command('attach')
-    .description('Join our terminal to a running container.')
-    .argument('<container>', 'name or id')
-    .option('--no-stdin', 'do not join stdin')
-    .option('--no-sig-proxy', 'do not pass signals on')
+  addJoinOptions(
+    program
+      .command('attach')
+      .description('Join our terminal to a running container.')
+      .argument('<container>', 'name or id')
+      .option('--no-stdin', 'do not join stdin'),
+  )
     .addHelpText('after', HELP)
-    .action(async (word: string, options: { stdin: boolean; sigProxy: boolean }) => {
+    .action(async (word: string, options: JoinFlags & { stdin: boolean }) => {
+      const { signals, detachKeys } = joinWishes(options);
       const context = await engine();
       const [{ current }, { attachTo }] = await Promise.all([
         import('../../container/engine/wait.js'),
@@ -36,7 +39,8 @@ export function register(program: Command): void {
       const status = await attachTo(context, record, {
         interactive: options.stdin && record.options.interactive,
         tty: record.options.tty,
-        signals: options.sigProxy,
+        signals,
+        detachKeys,
       });
       exitWith(status);
     });

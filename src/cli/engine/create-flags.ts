@@ -37,8 +37,6 @@ const REFUSED: readonly (readonly [flags: string, why: string])[] = [
   ['--cpu-rt-period <us>', 'the engine gives no real-time budgets'],
   ['--cpu-rt-runtime <us>', 'the engine gives no real-time budgets'],
   ['--blkio-weight-device <device:weight>', 'use --blkio-weight'],
-  ['--detach-keys <keys>', 'they are Ctrl-P Ctrl-Q'],
-  ['--attach <stream>', 'run without -d joins stdout and stderr, -i stdin too'],
   ['--disable-content-trust [value]', 'there is no content trust: name images by digest'],
   ['--uidmap <map>', 'use --userns private'],
   ['--gidmap <map>', 'use --userns private'],
@@ -47,6 +45,23 @@ const REFUSED: readonly (readonly [flags: string, why: string])[] = [
   ['--sdnotify <mode>', 'NOTIFY_SOCKET is not passed on'],
   ['--tz <zone>', 'use -e TZ=ZONE, or mount /etc/localtime'],
   ['--requires <containers>', 'start them in order'],
+  ['--rmi [value]', 'remove it afterwards: tvmm image rm'],
+  ['--hostuser <user>', 'add it to /etc/passwd in the image'],
+  ['--passwd [value]', '/etc/passwd is the image’s anyway'],
+  ['--http-proxy [value]', 'proxies are passed on with -e HTTP_PROXY'],
+  ['--env-merge <name=value>', 'use -e with the whole value'],
+  ['--init-path <file>', '--init is tvmm’s own'],
+  ['--no-pivot [value]', 'containers always get a root of their own'],
+  ['--seccomp-policy <policy>', 'use --security-opt seccomp=FILE'],
+  ['--chrootdirs <folder>', 'mount the files where they are wanted'],
+  ['--read-only-tmpfs [value]', 'use --read-only with --tmpfs'],
+  ['--preserve-fds <n>', 'tvmm oci run has it'],
+  ['--shm-size-systemd <size>', 'use --tmpfs /run:size=…'],
+  ['--cpu-count <n>', 'it is Windows’'],
+  ['--use-api-socket [value]', 'there is no such socket'],
+  ['--variant <variant>', 'use --platform os/arch/variant'],
+  ['--arch <arch>', 'use --platform linux/ARCH'],
+  ['--authfile <file>', 'set REGISTRY_AUTH_FILE'],
 ];
 
 /** In groups, as people look for them. */
@@ -57,6 +72,8 @@ const ROWS: readonly Row[] = [
   ['--rm', 'remove the container when it has ended'],
   ['-e, --env <name=value>', 'set an environment variable; NAME alone takes the caller’s value', collect],
   ['--env-file <file>', 'read environment variables from a file', collect],
+  ['--unsetenv <name>', 'leave out a variable of the image or of tvmm', collect],
+  ['--unsetenv-all', 'leave out all of them but those of --env'],
   ['--env-host', 'take all of the caller’s environment variables'],
   ['-w, --workdir <folder>', 'working directory in the container'],
   ['-u, --user <user[:group]>', 'run as this user, by name or number'],
@@ -68,6 +85,7 @@ const ROWS: readonly Row[] = [
   ['--restart <policy>', 'no, always, unless-stopped, on-failure[:N]'],
   ['--stop-signal <signal>', 'signal that asks it to stop'],
   ['--stop-timeout <seconds>', 'seconds between that signal and SIGKILL', integerOption('--stop-timeout')],
+  ['--timeout <seconds>', 'kill it when it has run so long', integerOption('--timeout')],
   ['-l, --label <name=value>', 'attach a label', collect],
   ['--label-file <file>', 'read labels from a file', collect],
   ['--annotation <name=value>', 'an annotation of config.json', collect],
@@ -92,7 +110,9 @@ const ROWS: readonly Row[] = [
   ['--dns-search <domain>', 'DNS search domain', collect],
   ['--dns-option <option>', 'option of the resolver', collect],
   ['--add-host <name:ip>', 'a line of /etc/hosts; host-gateway is the host', collect],
-  ['--hostname <name>', 'host name of the container (default: its short id)'],
+  ['--no-hosts', '/etc/hosts is the image’s own'],
+  ['-h, --hostname <name>', 'host name of the container (default: its short id)'],
+  ['--no-hostname', '/etc/hostname is the image’s own'],
   ['--domainname <name>', 'domain name of the container'],
   ['-m, --memory <size>', 'limit of memory, for instance 512m', memory('--memory')],
   ['--memory-swap <size>', 'limit of memory and swap together', memory('--memory-swap')],
@@ -122,11 +142,15 @@ const ROWS: readonly Row[] = [
   ['--sysctl <name=value>', 'a kernel parameter of its namespaces', collect],
   ['--cap-add <capability>', 'add a capability, or all', collect],
   ['--cap-drop <capability>', 'drop a capability, or all', collect],
-  ['--security-opt <option>', 'seccomp=FILE|unconfined, no-new-privileges=false, apparmor=PROFILE', collect],
+  [
+    '--security-opt <option>',
+    'seccomp=FILE|unconfined, no-new-privileges=false, apparmor=PROFILE, mask=PATH, unmask=PATH|ALL',
+    collect,
+  ],
   ['--privileged', 'switch all protection off: all capabilities, all devices, no seccomp'],
   ['--userns <mode>', 'host, or private: root in it is nobody outside'],
   ['--pid <mode>', 'private, host or container:NAME'],
-  ['--ipc <mode>', 'private, host or container:NAME'],
+  ['--ipc <mode>', 'private, none, host or container:NAME'],
   ['--uts <mode>', 'private, host or container:NAME'],
   ['--cgroupns <mode>', 'private or host'],
   ['--pod <pod>', 'join a pod'],
@@ -154,7 +178,7 @@ const ROWS: readonly Row[] = [
   ],
   ['--health-on-failure <what>', 'what becomes of an unhealthy container: none, kill or stop'],
   ['--no-healthcheck', 'leave out the check that the image asks for'],
-  ['--log-driver <driver>', 'json-file or none'],
+  ['--log-driver <driver>', 'json-file, local (the same) or none'],
   ['--log-opt <name=value>', 'max-size=10m, max-file=5', collect],
 ];
 
@@ -171,12 +195,17 @@ export function addCreateOptions(command: Command): Command {
   for (const [flags, why] of REFUSED) {
     const [name = ''] = flags.split(' ');
     command.addOption(
-      new Option(flags, NOT_SUPPORTED).hideHelp().argParser(() => {
-        throw new UsageError(`${name} is not supported: ${why}`);
-      }),
+      new Option(flags, NOT_SUPPORTED)
+        .hideHelp()
+        // Or commander would not ask for a flag without a value.
+        .preset('true')
+        .argParser(() => {
+          throw new UsageError(`${name} is not supported: ${why}`);
+        }),
     );
   }
   return command
+    .helpOption('--help', 'show this help')
     .addOption(
       new Option('--pull <when>', 'fetch the image: missing, always, never').choices([
         'missing',

@@ -10,7 +10,7 @@ import { callersPath, here } from './here.js';
 
 /** What commander gives: every option by its long name in camel case. */
 export type CreateFlags = Partial<
-  Omit<ContainerOptions, 'entrypoint' | 'remove' | 'image' | 'command' | 'seccompProfile'>
+  Omit<ContainerOptions, 'hostname' | 'entrypoint' | 'remove' | 'image' | 'command' | 'seccompProfile'>
 > &
   NetworkFlags & {
     readonly name?: string;
@@ -27,6 +27,9 @@ export type CreateFlags = Partial<
     readonly quiet?: boolean;
     readonly replace?: boolean;
     readonly healthcheck?: boolean;
+    readonly hosts?: boolean;
+    /** false: --no-hostname. */
+    readonly hostname?: string | false;
   };
 
 /** What docker has as options of their own, and we as options of the first network. */
@@ -116,6 +119,8 @@ export function createRequest(
     quiet: _quiet,
     replace: _replace,
     healthcheck,
+    hosts,
+    hostname,
     ip: _ip,
     ip6: _ip6,
     macAddress: _mac,
@@ -141,6 +146,9 @@ export function createRequest(
       network: networkWords([...(flags.network ?? []), ...net], flags),
       remove: rm === true,
       noHealthcheck: healthcheck === false,
+      noHosts: hosts === false,
+      noHostname: hostname === false,
+      ...(typeof hostname === 'string' ? { hostname } : {}),
       ...(entrypoint === undefined ? {} : { entrypoint: [entrypoint] }),
       ...(profile === undefined ? {} : { seccompProfile: profile }),
       ...(pod === undefined ? {} : { pod }),

@@ -8,12 +8,14 @@ import { killContainer, removeContainer } from '../../container/engine/stop.js';
 import { current, waitForEnd } from '../../container/engine/wait.js';
 import { UsageError } from '../usage-error.js';
 import { here, type Joined } from './here.js';
+import type { JoinWishes } from './join-flags.js';
 
 export interface ForegroundOptions {
   readonly interactive: boolean;
   readonly tty: boolean;
   /** Pass signals that we get on to the container. */
   readonly signals: boolean;
+  readonly detachKeys?: Uint8Array | undefined;
 }
 
 /** A terminal in the container needs one here, or what is typed would be garbled without a word. @throws UsageError */
@@ -37,9 +39,11 @@ export async function runContainer(
   context: EngineContext,
   flags: { readonly interactive?: boolean | undefined; readonly tty?: boolean | undefined },
   make: () => Promise<ContainerRecord>,
+  wishes?: JoinWishes,
 ): Promise<number> {
-  checkTerminal({ interactive: flags.interactive === true, tty: flags.tty === true });
-  return startAttached(context, await make());
+  const interactive = flags.interactive === true && wishes?.input !== false;
+  checkTerminal({ interactive, tty: flags.tty === true });
+  return startAttached(context, await make(), interactive, wishes);
 }
 
 /** @returns the exit status */
@@ -47,6 +51,7 @@ export async function startAttached(
   context: EngineContext,
   record: ContainerRecord,
   interactive = record.options.interactive,
+  { signals, outputs, detachKeys }: Omit<JoinWishes, 'input'> = { signals: true },
 ): Promise<number> {
   const { id, options } = record;
   checkTerminal({ interactive, tty: options.tty });
@@ -58,7 +63,7 @@ export async function startAttached(
       startContainer(context, found, {
         onCreated: async (_minder, made) => {
           // Who started it with its input is the only one who feeds it: cat | head must not leave a container behind.
-          const role = { signals: true, ownsInput: interactive, cleansUp };
+          const role = { signals, outputs, detachKeys, ownsInput: interactive, cleansUp };
           joined = await here().attach(context, made, { interactive, tty: options.tty, ...role });
         },
       }),

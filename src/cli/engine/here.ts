@@ -18,6 +18,10 @@ export interface JoinOptions {
   readonly ownsInput: boolean;
   /** We clean up after the container, and say so by {@link Joined.done}. */
   readonly cleansUp: boolean;
+  /** Of its output only these; default: both. For a process of one's own alone, as the keys are. */
+  readonly outputs?: readonly ('stdout' | 'stderr')[] | undefined;
+  /** What is typed to leave it running, where it is not Ctrl-P Ctrl-Q. */
+  readonly detachKeys?: Uint8Array | undefined;
 }
 
 /** The caller's streams at a container: its output is copied already. */

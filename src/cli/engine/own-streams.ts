@@ -6,8 +6,12 @@ import type { Joined, JoinOptions } from './here.js';
 /** Those that mean the program, not the terminal's job control. */
 const PROXIED: readonly NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'];
 
-function streams({ interactive }: JoinOptions) {
-  return { stdin: interactive ? process.stdin : undefined, stdout: process.stdout, stderr: process.stderr };
+function streams({ interactive, outputs = ['stdout', 'stderr'] }: JoinOptions) {
+  return {
+    stdin: interactive ? process.stdin : undefined,
+    stdout: outputs.includes('stdout') ? process.stdout : undefined,
+    stderr: outputs.includes('stderr') ? process.stderr : undefined,
+  };
 }
 
 export class OwnStreams implements Joined {
@@ -29,7 +33,7 @@ export class OwnStreams implements Joined {
     const proxied = signals && !tty ? PROXIED : [];
     for (const signal of proxied) process.on(signal, onSignal);
     try {
-      return await join(this.client, streams(this.options), tty);
+      return await join(this.client, streams(this.options), tty, this.options.detachKeys);
     } finally {
       for (const signal of proxied) process.off(signal, onSignal);
       if (interactive) process.stdin.unref?.();

@@ -1,9 +1,11 @@
 /** `tvmm run`: creates a container, starts it, and stays with it unless told otherwise. Its exit status is ours. */
 import type { Command } from 'commander';
-import { engine, withStartStatus } from './common.js';
+import { UsageError } from '../usage-error.js';
+import { collect, engine, withStartStatus } from './common.js';
 import { addCreateOptions } from './create-flags.js';
 import type { CreateFlags } from './create-options.js';
 import { exitWith, printOut } from './here.js';
+import { addJoinOptions, type JoinFlags, joinWishes } from './join-flags.js';
 import { makeContainer } from './make.js';
 
 const HELP = `
@@ -24,24 +26,28 @@ Exit status: the container's own; 125 when tvmm fails, 126 when the command cann
 `;
 
 export function register(program: Command): void {
-  addCreateOptions(program.command('run'))
+  addJoinOptions(addCreateOptions(program.command('run')))
     .description('Create a container and start it.')
     .usage('[options] IMAGE [COMMAND…]')
+    .option('-a, --attach <stream>', 'join only stdin, stdout or stderr', collect)
     .option('-d, --detach', 'run it in the background and print its id')
     .addHelpText('after', HELP)
     .action(
       (
         image: string | undefined,
         words: string[],
-        flags: CreateFlags & { detach?: boolean; debug?: boolean },
+        flags: CreateFlags & JoinFlags & { detach?: boolean; debug?: boolean },
       ) =>
         withStartStatus(async () => {
-          const { detach, debug: _debug, ...options } = flags;
+          const { detach, debug: _debug, attach, detachKeys, sigProxy, ...options } = flags;
+          if (detach === true && attach !== undefined)
+            throw new UsageError('--attach and --detach exclude each other');
+          const wishes = joinWishes({ attach, detachKeys, sigProxy });
           const context = await engine();
           const { runContainer, startDetached } = await import('./foreground.js');
           if (detach !== true) {
             const make = () => makeContainer(context, image, words, options);
-            exitWith(await runContainer(context, options, make));
+            exitWith(await runContainer(context, options, make, wishes));
             return;
           }
           const record = await makeContainer(context, image, words, options);

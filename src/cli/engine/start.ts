@@ -4,6 +4,7 @@ import { failureText } from '../report.js';
 import { UsageError } from '../usage-error.js';
 import { each, engine, withStartStatus } from './common.js';
 import { exitWith, printError, printOut } from './here.js';
+import { addJoinOptions, type JoinFlags, joinWishes } from './join-flags.js';
 
 const HELP = `
 Examples:
@@ -13,7 +14,7 @@ Examples:
   tvmm start --all-restarting   what a boot runs: every container whose --restart asks for it
 `;
 
-interface StartFlags {
+interface StartFlags extends Omit<JoinFlags, 'attach'> {
   readonly attach?: boolean;
   readonly interactive?: boolean;
   readonly allRestarting?: boolean;
@@ -33,10 +34,12 @@ async function startAll(words: readonly string[]): Promise<void> {
 }
 
 export function register(program: Command): void {
-  program
-    .command('start')
-    .description('Start containers that have been created or have stopped.')
-    .argument('[container...]', 'names or ids')
+  addJoinOptions(
+    program
+      .command('start')
+      .description('Start containers that have been created or have stopped.')
+      .argument('[container...]', 'names or ids'),
+  )
     .option('--all-restarting', 'every container whose restart policy wants it to run, as after a boot')
     .option('-a, --attach', 'show its output and pass signals on')
     .option('-i, --interactive', 'join our stdin as well')
@@ -49,16 +52,32 @@ export function register(program: Command): void {
       const [first, second] = words;
       if (!foreground || first === undefined || second !== undefined) {
         const { startContainer } = await import('../../container/engine/start.js');
+        const { settle } = await import('../../container/engine/settle.js');
         return each(words, (context, id) =>
-          context.store.locked(id, (record) => startContainer(context, record)),
+          context.store.locked(id, async (found) => {
+            const record = await settle(context, found);
+            // Docker's is content with a container that runs.
+            if (record.state !== 'running') await startContainer(context, record);
+          }),
         );
       }
       return withStartStatus(async () => {
         const context = await engine();
-        const record = context.store.read(context.store.resolve(first));
-        const { startAttached } = await import('./foreground.js');
-        if (record !== undefined)
-          exitWith(await startAttached(context, record, options.interactive === true));
+        const { attach: _attach, ...flags } = options;
+        const wishes = joinWishes(flags);
+        const [{ attachTo, startAttached }, { current }] = await Promise.all([
+          import('./foreground.js'),
+          import('../../container/engine/wait.js'),
+        ]);
+        const record = await current(context, context.store.resolve(first));
+        if (record === undefined) return;
+        const interactive = options.interactive === true;
+        const join = { ...wishes, interactive, tty: record.options.tty };
+        exitWith(
+          record.state === 'running'
+            ? await attachTo(context, record, join)
+            : await startAttached(context, record, interactive, wishes),
+        );
       }, options.debug);
     });
 }

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { DetachKeys } from './attach.js';
+import { DetachKeys, parseDetachKeys } from './attach.js';
 
 describe('the detach keys', () => {
   it('are found when typed one after the other, and what follows is dropped', () => {
@@ -26,4 +26,17 @@ describe('the detach keys', () => {
       }),
     );
   });
+});
+
+it.each([
+  ['ctrl-p,ctrl-q', [16, 17]],
+  ['ctrl-@,a,Z', [0, 97, 90]],
+  ['ctrl-[,ctrl-_', [27, 31]],
+  ['', undefined],
+  ['ab', undefined],
+  ['ctrl-', undefined],
+  ['ctrl-1', undefined],
+  ['a,,b', undefined],
+])('the detach keys %j are %j', (text, keys) => {
+  expect(parseDetachKeys(text)).toEqual(keys === undefined ? undefined : Uint8Array.from(keys));
 });

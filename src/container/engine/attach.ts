@@ -46,6 +46,17 @@ export class DetachKeys {
   }
 }
 
+/** `ctrl-p,ctrl-q`: letters and `ctrl-` with one of `a` to `z` or `@[\\]^_`, docker's way; undefined for anything else. */
+export function parseDetachKeys(text: string): Uint8Array | undefined {
+  const keys = text.split(',').map((word) => {
+    const control = /^ctrl-([a-z@[\\\]^_])$/i.exec(word)?.[1];
+    if (control !== undefined) return control.toUpperCase().charCodeAt(0) & 0x1f;
+    return /^[\x21-\x7e]$/.test(word) ? word.charCodeAt(0) : undefined;
+  });
+  const found = keys.filter((key) => key !== undefined);
+  return found.length === keys.length ? Uint8Array.from(found) : undefined;
+}
+
 /** Begins to copy output. After this no byte is lost; {@link join} brings input and waits. */
 export async function follow(
   client: MinderClient,
@@ -63,12 +74,17 @@ export async function follow(
 }
 
 /** Joins input and size, and waits for the end. @param tty whether the container has a terminal */
-export async function join(client: MinderClient, streams: AttachStreams, tty: boolean): Promise<AttachEnd> {
+export async function join(
+  client: MinderClient,
+  streams: AttachStreams,
+  tty: boolean,
+  detachKeys?: Uint8Array,
+): Promise<AttachEnd> {
   const { stdin, stdout } = streams;
   const ends: (() => void)[] = [];
   const detached = new Promise<AttachEnd>((resolve) => {
     if (stdin === undefined) return;
-    const keys = new DetachKeys();
+    const keys = new DetachKeys(detachKeys);
     const onData = (chunk: Buffer) => {
       const { pass, detach } = tty ? keys.take(chunk) : { pass: chunk, detach: false };
       if (pass.length > 0 && !client.input(pass)) {

@@ -57,6 +57,8 @@ export async function createContainer(
   userProfile(options);
   checkAppArmor(options);
 
+  if (options.timeout !== undefined && (options.timeout < 0 || options.timeout > 2 ** 31))
+    throw new OptionError('--timeout', `${options.timeout} is out of range`);
   const healthCheck = healthCheckOf(options, defaults);
 
   const id = newId();

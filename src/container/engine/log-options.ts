@@ -1,4 +1,4 @@
-/** `--log-driver` and `--log-opt`, and how a container's minder is started. Drivers are json-file (the default) and none. */
+/** `--log-driver` and `--log-opt`, and how a container's minder is started. Drivers are json-file (the default), local, which is the same, and none. */
 import type { EngineContext } from './context.js';
 import { OptionError } from './errors.js';
 import type { MinderOptions } from './minder.js';
@@ -14,8 +14,12 @@ const CHECK_START_MS = 60_000;
 
 /** @returns undefined for driver `none` @throws OptionError */
 export function parseLogOptions(driver: string, values: readonly string[]): MinderOptions['log'] {
-  if (driver !== 'json-file' && driver !== 'none')
-    throw new OptionError('--log-driver', `${JSON.stringify(driver)} is not json-file or none`);
+  if (!['json-file', 'local', 'none'].includes(driver))
+    throw new OptionError(
+      '--log-driver',
+      `${JSON.stringify(driver)} is not json-file, local or none`,
+      'collect what tvmm logs -f prints',
+    );
   if (driver === 'none' && values.length > 0)
     throw new OptionError('--log-opt', 'means nothing without a log');
   let maxSize = DEFAULT_MAX_SIZE;
@@ -38,8 +42,18 @@ export function parseLogOptions(driver: string, values: readonly string[]): Mind
   return driver === 'none' ? undefined : { maxSize, maxFiles };
 }
 
-/** How this container's minder is started. */
-export function minderOptions(context: EngineContext, record: ContainerRecord): MinderOptions {
+/** What is left of `--timeout`. @param started when the container was, if it runs already */
+function lifeMs(seconds: number, started: string | undefined): number {
+  const ran = started === undefined ? 0 : Date.now() - Date.parse(started);
+  return Math.max(1, seconds * 1000 - ran);
+}
+
+/** How this container's minder is started. @param adopts it runs already */
+export function minderOptions(
+  context: EngineContext,
+  record: ContainerRecord,
+  { adopts = false }: { readonly adopts?: boolean } = {},
+): MinderOptions {
   const { options, id, healthCheck } = record;
   return {
     folder: context.store.folder(id),
@@ -47,6 +61,9 @@ export function minderOptions(context: EngineContext, record: ContainerRecord): 
     stdin: options.interactive,
     log: parseLogOptions(options.logDriver, options.logOpt),
     exitCommand: context.exitCommand(id),
+    ...(options.timeout === undefined
+      ? {}
+      : { lifeMs: lifeMs(options.timeout, adopts ? record.started : undefined) }),
     ...(healthCheck === undefined || healthCheck.interval < 0
       ? {}
       : { checks: { ...healthCheck, limit: healthCheck.timeout + CHECK_START_MS } }),

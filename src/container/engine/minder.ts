@@ -38,6 +38,8 @@ export interface MinderOptions {
   /** Undefined: no log. */
   readonly log: { readonly maxSize: number; readonly maxFiles: number } | undefined;
   readonly exitCommand: readonly string[];
+  /** The container is killed when it has run so long. */
+  readonly lifeMs?: number;
   /** When the exit command is run with the word `health` behind it; milliseconds. */
   readonly checks?: {
     readonly interval: number;
@@ -54,12 +56,21 @@ function minderPath(): string {
 }
 
 /** The words that stand before the launcher's own: with them the launcher is started under a minder. */
-export function minderCommand({ folder, tty, stdin, log, exitCommand, checks }: MinderOptions): string[] {
+export function minderCommand({
+  folder,
+  tty,
+  stdin,
+  log,
+  exitCommand,
+  lifeMs,
+  checks,
+}: MinderOptions): string[] {
   return [
     minderPath(),
     ...(tty ? ['--tty'] : []),
     ...(stdin ? ['--stdin'] : []),
     ...(log === undefined ? [] : ['--log', String(log.maxSize), String(log.maxFiles)]),
+    ...(lifeMs === undefined ? [] : ['--life', String(lifeMs)]),
     ...(checks === undefined
       ? []
       : ['--check', checks.interval, checks.startInterval, checks.startPeriod, checks.limit].map(String)),

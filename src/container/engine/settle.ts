@@ -174,7 +174,7 @@ async function adoptOrphan(context: EngineContext, record: ContainerRecord): Pro
   if (init === undefined) return record;
   const folder = context.store.folder(record.id);
   try {
-    await adopt(minderOptions(context, record), init.pid);
+    await adopt(minderOptions(context, record, { adopts: true }), init.pid);
     using client = await MinderClient.connect(folder);
     const minder = identify(await client.tellInit(init.pid));
     const settled = { ...record, ...(minder === undefined ? {} : { minder }) };

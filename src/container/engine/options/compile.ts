@@ -23,7 +23,7 @@ import type { ContainerOptions } from './options.js';
 import { containerArguments, containerEnvironment, containerWorkdir, type ImageDefaults } from './process.js';
 import { parseUlimits } from './resources.js';
 import { modeOf, placeOf, type RootlessLimits } from './rootless.js';
-import { parseSecurityOptions } from './security.js';
+import { parseSecurityOptions, type SecurityOptions } from './security.js';
 
 /** As the root file system's passwd and group files say. */
 export interface ContainerUser {
@@ -98,6 +98,18 @@ function systemMounts(
           source: 'sysfs',
           options: ['nosuid', 'noexec', 'nodev', access],
         };
+  // As in docker's, who wants no shared memory has no place for it either.
+  const shm: readonly OciMount[] =
+    options.ipc === 'none'
+      ? []
+      : [
+          {
+            destination: '/dev/shm',
+            type: 'tmpfs',
+            source: 'shm',
+            options: ['nosuid', 'noexec', 'nodev', 'mode=1777', `size=${options.shmSize ?? DEFAULT_SHM}`],
+          },
+        ];
   return [
     { destination: '/proc', type: 'proc', source: 'proc', options: ['nosuid', 'noexec', 'nodev'] },
     {
@@ -115,12 +127,7 @@ function systemMounts(
         ...(rootless === undefined || rootless.ids > TTY_GROUP ? [`gid=${TTY_GROUP}`] : []),
       ],
     },
-    {
-      destination: '/dev/shm',
-      type: 'tmpfs',
-      source: 'shm',
-      options: ['nosuid', 'noexec', 'nodev', 'mode=1777', `size=${options.shmSize ?? DEFAULT_SHM}`],
-    },
+    ...shm,
     { destination: '/dev/mqueue', type: 'mqueue', source: 'mqueue', options: ['nosuid', 'noexec', 'nodev'] },
     sysfs,
     {
@@ -140,9 +147,9 @@ function engineMounts(options: ContainerOptions, facts: SpecFacts): readonly Oci
     options: ['rbind', 'rprivate', 'nosuid', 'nodev', ...extra],
   });
   return [
-    file('/etc/hosts', facts.etc.hosts, ['noexec']),
+    ...(options.noHosts ? [] : [file('/etc/hosts', facts.etc.hosts, ['noexec'])]),
     file('/etc/resolv.conf', facts.etc.resolvConf, ['noexec']),
-    file('/etc/hostname', facts.etc.hostname, ['noexec']),
+    ...(options.noHostname ? [] : [file('/etc/hostname', facts.etc.hostname, ['noexec'])]),
     ...(options.init || options.pause ? [file(INIT_IN_CONTAINER, facts.initPath, ['ro'])] : []),
   ];
 }
@@ -233,6 +240,18 @@ export function hostnameOf(options: ContainerOptions, id: string, hostsOwn: stri
   return options.network[0] === 'host' ? hostsOwn : id.slice(0, 12);
 }
 
+/** What is masked and read-only, with what `mask=` and `unmask=` say about it. */
+function hiddenPaths({ maskPaths, mask, unmask }: SecurityOptions) {
+  const isOpen = (path: string) =>
+    unmask.some((one) => one === path || (one.endsWith('/*') && path.startsWith(one.slice(0, -1))));
+  const masked = [...(maskPaths ? MASKED_PATHS : []).filter((path) => !isOpen(path)), ...mask];
+  const readonly = (maskPaths ? READONLY_PATHS : []).filter((path) => !isOpen(path));
+  return {
+    ...(masked.length > 0 ? { maskedPaths: masked } : {}),
+    ...(readonly.length > 0 ? { readonlyPaths: readonly } : {}),
+  };
+}
+
 /** Compiles config.json. @throws OptionError and the network's errors for an option that cannot be */
 export function compileSpec(options: ContainerOptions, facts: SpecFacts): OciSpec {
   const { mode, namespace } = networkOf(options, facts);
@@ -305,7 +324,7 @@ export function compileSpec(options: ContainerOptions, facts: SpecFacts): OciSpe
       ...(Object.keys(sysctl).length > 0 ? { sysctl } : {}),
       ...(seccomp === undefined ? {} : { seccomp }),
       ...(shares ? { rootfsPropagation: 'rslave' } : {}),
-      ...(security.maskPaths ? { maskedPaths: MASKED_PATHS, readonlyPaths: READONLY_PATHS } : {}),
+      ...hiddenPaths(security),
     },
   };
 }

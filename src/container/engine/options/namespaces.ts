@@ -29,7 +29,12 @@ function single(
   facts: NamespaceFacts,
 ): OciNamespace | undefined {
   if (value === 'host') return undefined;
-  if (value === undefined || value === '' || value === 'private' || (type === 'ipc' && value === 'shareable'))
+  if (
+    value === undefined ||
+    value === '' ||
+    value === 'private' ||
+    (type === 'ipc' && ['shareable', 'none'].includes(value))
+  )
     return { type };
   if (shares && value.startsWith('container:')) {
     const container = value.slice('container:'.length);

@@ -18,6 +18,9 @@ export const optionsShape = object({
   entrypoint: optional(list(text)),
   /** `NAME=value`; `NAME` alone was resolved by the caller. */
   env: words,
+  /** Names of variables that neither the image nor the engine gives. */
+  unsetenv: words,
+  unsetenvAll: off,
   workdir: optional(text),
   user: optional(text),
   groupAdd: words,
@@ -43,6 +46,9 @@ export const optionsShape = object({
   dnsSearch: words,
   dnsOption: words,
   addHost: words,
+  /** /etc/hosts and /etc/hostname are the image's. */
+  noHosts: off,
+  noHostname: off,
   memory: optional(number),
   memorySwap: optional(number),
   memoryReservation: optional(number),
@@ -81,6 +87,8 @@ export const optionsShape = object({
   stopSignal: optional(text),
   /** Seconds. */
   stopTimeout: optional(number),
+  /** Seconds that it may run; then it is killed. */
+  timeout: optional(number),
   healthCmd: optional(text),
   /** Milliseconds, these too; 0 is the default. -1: only when somebody asks. */
   healthInterval: optional(number),

@@ -64,7 +64,7 @@ export function mergeEnvironment(...lists: readonly (readonly string[])[]): read
 
 /** @throws OptionError for `-e` that is no assignment */
 export function containerEnvironment(
-  options: Pick<ContainerOptions, 'env' | 'tty'>,
+  options: Pick<ContainerOptions, 'env' | 'tty' | 'unsetenv' | 'unsetenvAll'>,
   image: ImageDefaults,
   home: string,
   hostname: string | undefined,
@@ -73,7 +73,10 @@ export function containerEnvironment(
     if (entry.indexOf('=') < 1 || entry.includes('\0'))
       throw new OptionError('--env', `${JSON.stringify(entry)} is not NAME=VALUE`);
   }
-  return mergeEnvironment(
+  for (const name of options.unsetenv) {
+    if (!/^[^=\0]+$/.test(name)) throw new OptionError('--unsetenv', `${JSON.stringify(name)} is no name`);
+  }
+  const given = mergeEnvironment(
     [
       PATH,
       ...(options.tty ? ['TERM=xterm'] : []),
@@ -81,8 +84,10 @@ export function containerEnvironment(
     ],
     [`HOME=${home}`],
     image.env,
-    options.env,
   );
+  const unset = new Set(options.unsetenv);
+  const kept = options.unsetenvAll ? [] : given.filter((entry) => !unset.has(entry.split('=', 1)[0] ?? ''));
+  return mergeEnvironment(kept, options.env);
 }
 
 /** @throws OptionError for a relative `--workdir` */
