@@ -11,7 +11,8 @@ export async function startOci(folder: string, args: readonly string[]): Promise
   // The bundle is our own build's: its exports are what its source says.
   const { runOci, endProcess } = loadBundle(join(folder, 'oci-main.cjs'), variantOf(args)) as typeof Oci;
   const status = await runOci('tvmm-oci', args);
-  if (status === 0) recordCodeCaches();
+  // A container's own status is no less a run for it, and clients ask for containers that are not there.
+  recordCodeCaches(status === 0);
   endProcess(status);
 }
 

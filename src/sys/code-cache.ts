@@ -37,7 +37,9 @@ function readIfThere(file: string): Buffer | undefined {
 export function loadBundle(bundle: string, variant?: string): unknown {
   const source = readFileSync(bundle, 'latin1');
   const file = codeCacheFile(variant === undefined ? bundle : `${bundle}.${variant}`);
-  const cachedData = readIfThere(file);
+  const poorer = codeCacheFile(`${bundle}.${variant}-failed`);
+  const complete = readIfThere(file);
+  const cachedData = complete ?? (variant === undefined ? undefined : readIfThere(poorer));
   const script = new vm.Script(source, {
     filename: bundle,
     cachedData,
@@ -45,21 +47,30 @@ export function loadBundle(bundle: string, variant?: string): unknown {
   });
   if (process.env[WRITE_CODE_CACHE] !== undefined)
     process.once('exit', () => write(file, script.createCachedData()));
-  else if (variant !== undefined && (cachedData === undefined || script.cachedDataRejected === true))
-    unrecorded.set(file, script);
+  else if (variant !== undefined && (complete === undefined || script.cachedDataRejected === true)) {
+    const isPoor = cachedData === undefined || script.cachedDataRejected === true;
+    unrecorded.set(script, { file, ...(isPoor ? { poorer } : {}) });
+  }
   const module = { exports: {} };
   const run: unknown = script.runInThisContext();
   if (typeof run === 'function') run(module.exports, require, module, bundle, dirname(bundle));
   return module.exports;
 }
 
-const unrecorded = new Map<string, vm.Script>();
+/** Where the cache goes: `file`, or `poorer`, where there is none at all, for a command that failed. */
+const unrecorded = new Map<vm.Script, { readonly file: string; readonly poorer?: string }>();
 
-/** Writes the caches of variants that had none or an old one, with what has run until now; where it cannot, the next start is as slow. */
-export function recordCodeCaches(): void {
-  for (const [file, script] of unrecorded) {
+/**
+ * Writes the caches of variants that had none or an old one, with what has run until now; where it cannot, the next start is as slow.
+ *
+ * @param complete false for a command that failed: what others of its name run may be missing, so its cache stands in until one has succeeded
+ */
+export function recordCodeCaches(complete = true): void {
+  for (const [script, { file, poorer }] of unrecorded) {
+    const to = complete ? file : poorer;
+    if (to === undefined) continue;
     try {
-      write(file, script.createCachedData());
+      write(to, script.createCachedData());
     } catch {
       // An installation that is not ours to write to.
     }

@@ -48,6 +48,8 @@ export class Launch implements Disposable {
   #control: FileDescriptor | undefined;
   #waitStatus: number | undefined;
   #released = false;
+  /** What the launcher supervised is over: nobody waits for anything any more. */
+  #ended = false;
 
   private constructor(
     readonly pid: number,
@@ -103,7 +105,10 @@ export class Launch implements Disposable {
   next(timeoutMs = -1): LaunchEvent | undefined {
     for (;;) {
       const event = this.#queue.shift();
-      if (event !== undefined) return event;
+      if (event !== undefined) {
+        this.#ended ||= event.kind === 'ended';
+        return event;
+      }
       if (this.#control === undefined) return { kind: 'closed' };
       if (timeoutMs >= 0) {
         if (!waitReadable(this.#control.fd, timeoutMs)) return undefined;
@@ -188,7 +193,7 @@ export class Launch implements Disposable {
   /** What still waits for us must not take our end for a failure of its own. */
   #cancel(): void {
     try {
-      if (this.#control !== undefined) sendAll(this.#control.fd, encodeCancel());
+      if (this.#control !== undefined && !this.#ended) sendAll(this.#control.fd, encodeCancel());
     } catch {
       // There is nobody.
     }

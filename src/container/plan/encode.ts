@@ -157,7 +157,8 @@ class Encoder {
     for (let at = 0; at < args.length; at++) {
       let value = args[at] ?? 0;
       if (typeof value === 'object') {
-        if ('register' in value) {
+        if ('value' in value) value = value.value;
+        else if ('register' in value) {
           this.#steps[kinds + at] = f.KIND.register;
           value = this.#registerNumber(value.register, here);
         } else if ('data' in value) {
@@ -166,10 +167,10 @@ class Encoder {
           value = this.#place(data, here);
           if (isStruct(data) && (data.patches !== undefined || data.pointers !== undefined))
             this.#patches.push(...this.#data.patchesOf(data));
-        } else if ('fieldOf' in value) {
+        } else {
           this.#steps[kinds + at] = f.KIND.data;
           value = this.#place(value.fieldOf, here) + value.at;
-        } else value = value.value;
+        }
       }
       const word = base + ARGUMENTS + 2 * at;
       if (typeof value === 'bigint') this.#longs[word / 2] = value;

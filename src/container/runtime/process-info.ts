@@ -22,7 +22,8 @@ export interface ProcessInfo extends ProcessName {
 export function processInfo(pid: number): ProcessInfo | undefined {
   let text: string;
   try {
-    text = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    // A name that is no UTF-8 is not looked at; this is Node's short way of reading, latin1 is not.
+    text = readFileSync(`/proc/${pid}/stat`, 'utf8');
   } catch (error) {
     if (['ENOENT', 'ESRCH'].includes(errnoOf(error))) return undefined;
     throw error;
@@ -45,7 +46,7 @@ export function parseStat(pid: number, text: string): ProcessInfo | undefined {
 export function bootId(): string {
   if (boot === undefined) {
     try {
-      boot = readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
+      boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
     } catch {
       boot = '';
     }
