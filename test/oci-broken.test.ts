@@ -135,3 +135,24 @@ for (const [name, changed] of [
     }
   });
 }
+
+test('a first process that nobody has taken note of ends by itself, where it could not be found by its cgroup', async () => {
+  t.withoutCgroup = true;
+  const bundle = await t.bundle('sleep 1000');
+  const [launcher] = (await t.plan(bundle)).programs;
+  const tells = launcher?.steps.findIndex((step) => step.op === 'send') ?? -1;
+  expect(tells).toBeGreaterThan(0);
+  await expect(t.create('one', bundle, { program: 0, step: tells }, 'dies')).rejects.toThrow(/launch/);
+  expect(await t.leftLater()).toEqual([]);
+  for (const at of [
+    { program: 0, step: tells },
+    { events: 1, handled: false },
+  ]) {
+    expect(await t.abandoned('one', bundle, at)).toBe(true);
+    for (let tries = 0; tries < 200 && t.launched().length > 0; tries++)
+      await new Promise((done) => setTimeout(done, 10));
+    expect(t.launched(), JSON.stringify(at)).toEqual([]);
+    await t.runtime.delete('one', { force: true });
+    expect(await t.leftLater()).toEqual([]);
+  }
+});

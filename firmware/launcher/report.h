@@ -213,7 +213,7 @@ static int receive(int fd, u8 tag, i64 *value)
 			/* An engine that is gone says nothing more. */
 			struct pollfd end = {fd, 0, 0};
 			if (sys(__NR_poll, &end, 1, 0) == 1)
-				return ECANCELED;
+				return ECONNRESET;
 			sleep_ms(1);
 			continue;
 		}

@@ -86,21 +86,28 @@ export class BrokenCreates extends OciTest {
 
   /** The plan of a bundle. */
   async plan(bundle: string): Promise<Plan> {
-    const prepared = await prepareCreate(this.environment, 'look', { bundle, waitForStart: true });
+    const prepared = await prepareCreate(this.#environment(), 'look', { bundle, waitForStart: true });
     await prepared.rollback();
     return prepared.plan;
   }
 
-  #environment(place: Place, fault: Fault): RuntimeEnvironment {
+  /** Where set, no process is in the container's cgroup, where it would be found. */
+  withoutCgroup = false;
+
+  #environment(place?: Place, fault: Fault = 'fails'): RuntimeEnvironment {
     return {
       ...this.environment,
-      compile: (bundle, context) => broken(compileCreate(bundle.spec, context), place, fault),
+      compile: (bundle, { cgroup, ...context }) => {
+        const placed = this.withoutCgroup || cgroup === undefined ? context : { ...context, cgroup };
+        const plan = compileCreate(bundle.spec, placed);
+        return place === undefined ? plan : broken(plan, place, fault);
+      },
     };
   }
 
   /** @throws what create throws */
   async create(id: string, bundle: string, place?: Place, fault: Fault = 'fails'): Promise<void> {
-    const environment = place === undefined ? this.environment : this.#environment(place, fault);
+    const environment = this.#environment(place, fault);
     await createContainer(environment, id, { bundle, stdio: [this.#stdin, 1, 2] });
   }
 
@@ -115,7 +122,7 @@ export class BrokenCreates extends OciTest {
     bundle: string,
     at: Place | { readonly events: number; readonly handled: boolean },
   ): Promise<boolean> {
-    const environment = 'program' in at ? this.#environment(at, 'engine dies') : this.environment;
+    const environment = this.#environment('program' in at ? at : undefined, 'engine dies');
     const prepared = await prepareCreate(environment, id, { bundle, waitForStart: true });
     const launched = startLaunch(prepared.plan, { stdio: [this.#stdin, 1, 2] });
     prepared.furnish((tag) => launched.answer(tag));
@@ -150,10 +157,11 @@ export class BrokenCreates extends OciTest {
   }
 
   override left(): string[] {
-    return [...super.left(), ...this.#launched()];
+    return [...super.left(), ...this.launched()];
   }
 
-  #launched(): string[] {
+  /** The processes of launches. */
+  launched(): string[] {
     return readdirSync('/proc').flatMap((pid) => {
       if (!/^\d+$/.test(pid) || Number(pid) === process.pid) return [];
       try {

@@ -16,7 +16,8 @@ import { ensureWorkingDirectory, makePathsReadonly, maskPaths } from './hidden-p
 import { askForRlimits, resetAffinity, setRlimits, setScheduling } from './limits.js';
 import { setLoopbackUp } from './loopback.js';
 import type { MadeDevices } from './made-devices.js';
-import { makeDevReadonly, mountAll } from './mounts.js';
+import { CONTAINER_PROC } from './mount-context.js';
+import { makeDevReadonly, mountAll, procIsFollowed } from './mounts.js';
 import {
   becomeRoot,
   joinCgroupNamespace,
@@ -109,9 +110,10 @@ export function runInit(init: ProgramBuilder, creation: Creation): void {
 
   writeSysctls(init, spec, (type) => namespaces.has(type) && context.hostNamespaces?.includes(type) !== true);
   setScheduling(init, process, spec.linux);
-  // procfs is needed to open the fifo with, and for nothing else from here on.
+  const waits = context.execFifo !== undefined;
+  if (waits) openOwnDescriptors(init, creation);
   const kept = [
-    ...(context.execFifo === undefined ? [] : ['proc', 'fifo']),
+    ...(waits ? ['own-descriptors', 'fifo'] : []),
     ...(context.seccomp?.listener === undefined ? [] : ['listener']),
   ];
   keepDescriptors(init, kept, context.control);
@@ -126,6 +128,9 @@ export function runInit(init: ProgramBuilder, creation: Creation): void {
 function buildRoot(init: ProgramBuilder, creation: Creation, mounted: () => void): void {
   const { spec, context, namespaces, sources } = creation;
   const mounts = namespaces.has('mount');
+  const waits = context.execFifo !== undefined;
+  const recorded = { what: 'be taken note of', tag: TAG.recorded };
+  if (waits) init.add({ op: 'send', ...recorded });
   if (mounts) {
     isolateMounts(init, spec, context);
     bindRoot(init, spec, context);
@@ -134,6 +139,8 @@ function buildRoot(init: ProgramBuilder, creation: Creation, mounted: () => void
   } else openRoot(init, spec, context);
   makeDevices(init, spec, namespaces.user, creation.devices);
   mounted();
+  // Answered long since, and taken before another answer may come behind it.
+  if (waits) init.add({ op: 'receive', ...recorded });
 
   const { hooks } = spec;
   if (engineActs(spec, context)) {
@@ -235,15 +242,31 @@ function startState(init: ProgramBuilder, creation: Creation): Struct {
   return stateFor(init, creation, 'created');
 }
 
+/**
+ * The fifo is opened through /proc/self/fd, in the container's own procfs where it has one: a process that is let into the container before
+ * `start`, or one of a pod that it joins, can take what this one has open (with CAP_SYS_PTRACE), and from the host's procfs it could go on.
+ */
+function openOwnDescriptors(init: ProgramBuilder, { spec, namespaces }: Creation): void {
+  const proc = namespaces.has('mount') && procIsFollowed(spec) ? CONTAINER_PROC : 'proc';
+  init.openAt2(
+    'open /proc/self/fd',
+    register(proc),
+    'self/fd',
+    ['PATH', 'DIRECTORY'],
+    ['BENEATH', 'NO_MAGICLINKS', 'NO_XDEV'],
+    { result: 'own-descriptors' },
+  );
+}
+
 /** Opens the fifo for writing: that waits until `start` opens it for reading. It closes as the program begins: `start` hears that, too. */
 function waitForStart(init: ProgramBuilder): void {
-  const path = descriptorPath(init, 'fifo');
+  const path = descriptorPath(init, 'fifo', '');
   init.call(
     'wait for start',
     'openat',
-    [register('proc'), data(path), named(0o2000001, 'O_WRONLY|O_CLOEXEC'), 0],
+    [register('own-descriptors'), data(path), named(0o2000001, 'O_WRONLY|O_CLOEXEC'), 0],
     { result: 'start', hint: 'The fifo must let the user of the container write: mode 0622.' },
   );
   init.close('fifo');
-  init.close('proc');
+  init.close('own-descriptors');
 }

@@ -39,6 +39,17 @@ export function mountsProc(spec: OciSpec): boolean {
   );
 }
 
+/** Whether what that procfs shows of the own descriptors can be followed. */
+export function procIsFollowed(spec: OciSpec): boolean {
+  return (
+    mountsProc(spec) &&
+    !(spec.mounts ?? []).some(
+      ({ destination, options = [] }) =>
+        destinationPath(destination) === '/proc' && options.some((option) => option.includes('nosymfollow')),
+    )
+  );
+}
+
 function isPlain(mount: OciMount): boolean {
   const { bind, remount } = parseMountOptions(mount.options ?? []);
   return bind === undefined && mount.type !== 'bind' && !remount;

@@ -31,6 +31,11 @@ export const TAG = {
   cgroup: 6,
   /** As `ended`, where the launcher has removed the container as well, record and cgroups included. It does not wait for the engine's last word. */
   removed: 7,
+  /**
+   * From `init`, where it will wait for `start`: is it on record? Answered with the same tag when its pid is. A first process whose launcher or
+   * engine was killed before that would wait for ever, and nobody would know of it.
+   */
+  recorded: 8,
 } as const;
 
 /** Between processes of the launch. */

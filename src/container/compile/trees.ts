@@ -112,8 +112,11 @@ export function attachTree(
 }
 
 /** Writes a register's value into a path below /proc: `self/fd/7`. */
-export function descriptorPath(program: ProgramBuilder, name: Register): { bytes: Uint8Array; text: string } {
-  const prefix = 'self/fd/';
+export function descriptorPath(
+  program: ProgramBuilder,
+  name: Register,
+  prefix = 'self/fd/',
+): { bytes: Uint8Array; text: string } {
   const path = { bytes: new Uint8Array(prefix.length + 12), text: `"${prefix}<${name}>"` };
   path.bytes.set(Buffer.from(prefix));
   program.add({

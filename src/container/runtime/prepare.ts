@@ -149,6 +149,8 @@ export class PreparedCreate {
   #init: ProcessName | undefined;
   #hooksRun = false;
   #ready = false;
+  #answer: ((tag: number) => void) | undefined;
+  #asked = false;
 
   constructor(
     readonly environment: RuntimeEnvironment,
@@ -172,8 +174,10 @@ export class PreparedCreate {
    * @throws CgroupError, SystemError
    */
   furnish(answer: (tag: number) => void): void {
+    this.#answer = answer;
     this.furnishing.finish();
-    answer(TAG.cgroup);
+    // An answer that nobody takes would stand before all others.
+    if (awaits(this.plan, TAG.cgroup)) answer(TAG.cgroup);
   }
 
   /** The first process has everything applied, and is known. The two are told by different processes, in any order. */
@@ -197,10 +201,15 @@ export class PreparedCreate {
       case TAG.pid: {
         this.environment.log.debug(`child process in init(): pid ${value}`);
         // A program that had nothing to do may have ended by now: then no process has this start time.
-        this.#init = nameOf(value);
+        this.#init ??= nameOf(value);
         this.folder.writeRecord(this.record);
+        if (this.#asked) this.#answer?.(TAG.recorded);
         return undefined;
       }
+      case TAG.recorded:
+        // The launcher may be slower than the process that it has started.
+        this.#asked = true;
+        return this.#init === undefined ? undefined : 0;
       case TAG.prepare:
         await this.#prepare();
         return 0;
@@ -257,6 +266,13 @@ export class PreparedCreate {
       this.lock[Symbol.dispose]();
     }
   }
+}
+
+/** Whether some process of the launch waits for the engine's answer. */
+function awaits({ programs }: Plan, tag: number): boolean {
+  return programs.some(({ steps }) =>
+    steps.some((step) => step.op === 'receive' && step.tag === tag && step.peer === undefined),
+  );
 }
 
 /** No process has this start time. */
