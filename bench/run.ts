@@ -17,6 +17,7 @@ import { packageRoot } from 'tvmm';
 import { cgroupTable } from './support/cgroup-costs.js';
 import { makeBundle, SIX_NAMESPACES } from './support/container-bundle.js';
 import { census } from './support/engine-census.js';
+import { engineCommandsTable } from './support/engine-commands.js';
 import { median, table } from './support/figures.js';
 import { type Contestant, finish, nextId, race, start, timeRun, which } from './support/runtimes.js';
 
@@ -219,6 +220,8 @@ async function main(): Promise<number> {
     const seccomp = race(contestants, ROUNDS, filtered, log);
     show('with the default seccomp profile', seccomp);
     const coldMs = coldTable(cold, plain, log);
+    const place = { folder, rootfs: join(plain, 'rootfs'), socket: engine.socket, log };
+    engineCommandsTable(ROUNDS, place);
 
     if (!values['no-tables']) {
       table(
