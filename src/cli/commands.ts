@@ -91,7 +91,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   {
     name: 'serve',
     group: OCI,
-    summary: 'keep the container engine in memory, for tvmm-oci’s native client',
+    summary: 'keep the container engine in memory, so that containers start sooner',
     load: () => import('./serve.js'),
   },
   {

@@ -2,10 +2,12 @@
 import type { Command } from 'commander';
 
 const HELP = `
-Whoever calls dist/firmware/client instead of tvmm-oci is served by this process: same command lines, same answers, same exit statuses, and
-the containers are the caller's own descendants. Without an engine the client starts tvmm-oci itself.
+The commands tvmm and tvmm-oci (dist/firmware/tvmm and client, native programs) ask this process to do their work: same command lines, same
+answers, same exit statuses, same containers on disk, and what they start are the caller's own descendants with the caller's streams. Without
+an engine, or for what it does not do (downloads, tvmm logs -f, exec -t, machines …), they start Node.
 
-The socket's folder belongs to the user alone; other users, and callers in other namespaces than the engine's, are not served by it.
+The socket's folder belongs to the user alone. Other users, callers in other namespaces, with another umask or with TVMM_ variables that the
+engine does not have, are not served by it; TVMM_ROOT and TVMM_RUN are the caller's own.
 
 Examples:
   tvmm serve                              listen at /run/tvmm-serve/engine.sock, or below $XDG_RUNTIME_DIR without root
@@ -19,7 +21,7 @@ const PATIENCE_MS = 2000;
 export function register(program: Command): void {
   program
     .command('serve')
-    .description('Keep the container engine in memory, for the native client of tvmm-oci.')
+    .description('Keep the container engine in memory, so that containers start sooner.')
     .option('--socket <path>', 'where to listen')
     .addHelpText('after', HELP)
     .action(async (options: { socket?: string }) => {
