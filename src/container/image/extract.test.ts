@@ -133,6 +133,39 @@ describe('unpackLayer', () => {
     expect(report.skippedDevices).toBe(1);
   });
 
+  it.runIf(isRoot)('writes access lists and capabilities with the ids of the user namespace', async () => {
+    const acl = (user: number, group: number) => {
+      const entries = [
+        [0x01, 6, 0xffff_ffff],
+        [0x02, 4, user],
+        [0x04, 4, 0xffff_ffff],
+        [0x08, 4, group],
+        [0x10, 6, 0xffff_ffff],
+        [0x20, 0, 0xffff_ffff],
+      ] as const;
+      const bytes = Buffer.alloc(4 + entries.length * 8);
+      bytes.writeUInt32LE(2, 0);
+      entries.forEach(([tag, permissions, id], i) => {
+        bytes.writeUInt16LE(tag, 4 + i * 8);
+        bytes.writeUInt16LE(permissions, 6 + i * 8);
+        bytes.writeUInt32LE(id, 8 + i * 8);
+      });
+      return bytes;
+    };
+    const name = 'system.posix_acl_access';
+    const ranges = (hostId: number) => [{ containerId: 0, hostId, size: 1000 }];
+    const { skippedXattrs } = await unpack(
+      [
+        { ...file('mapped'), xattrs: new Map([[name, acl(7, 8)]]) },
+        { ...file('unmapped'), xattrs: new Map([[name, acl(1000, 8)]]) },
+      ],
+      { owners: { uid: ranges(100_000), gid: ranges(200_000) } },
+    );
+    expect(lgetxattr(join(root, 'mapped'), name)).toEqual(new Uint8Array(acl(100_007, 200_008)));
+    expect(lgetxattr(join(root, 'unmapped'), name)).toBeUndefined();
+    expect(skippedXattrs).toBe(1);
+  });
+
   it('keeps names that are not UTF-8', async () => {
     await unpack([file('caf\xe9', 'x'), file('d\xff/\xfe', 'y')]);
     expect(readdirSync(root, 'latin1').sort()).toEqual(['caf\xe9', 'd\xff']);

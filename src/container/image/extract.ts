@@ -29,7 +29,7 @@ import { LayerError, TarError } from './errors.js';
 import { LayerRoot, type LowerFolder } from './layer-root.js';
 import { mapOwner, type OwnerMap } from './owners.js';
 import type { TarEntry, TarHandler } from './tar-reader.js';
-import { isAllowedXattr, mapCapability } from './xattrs.js';
+import { isAllowedXattr, mapXattr } from './xattrs.js';
 
 /** <linux/stat.h>, open(2). */
 const S_IFCHR = 0o020000;
@@ -413,9 +413,9 @@ export class LayerExtractor implements TarHandler, Disposable {
 
   #setXattrs(entry: TarEntry, set: (name: string, value: Uint8Array) => number): void {
     for (const [name, value] of entry.xattrs) {
-      const isAllowed = isAllowedXattr(name);
-      if (isAllowed && set(name, mapCapability(name, value, this.#options.owners)) !== -1) continue;
-      const errno = isAllowed ? lastErrno() : EPERM;
+      const own = isAllowedXattr(name) ? mapXattr(name, value, this.#options.owners) : undefined;
+      if (own !== undefined && set(name, own) !== -1) continue;
+      const errno = own === undefined ? EPERM : lastErrno();
       if (errno !== EPERM && errno !== ENOTSUP)
         throw new SystemError(`setxattr ${name}`, printable(entry.name), errno);
       this.report.skippedXattrs++;

@@ -18,9 +18,40 @@ export function isAllowedXattr(name: string): boolean {
   );
 }
 
-/** File capabilities that hold in the user namespace whose root `owners` says: other attributes, and without one all, stay as they are. */
-export function mapCapability(name: string, value: Uint8Array, owners: OwnerMap | undefined): Uint8Array {
-  if (name !== 'security.capability' || owners === undefined) return value;
+/** <linux/posix_acl_xattr.h>: a version, then entries of tag, permissions and id, of which two kinds have one. */
+const ACL_HEADER = 4;
+const ACL_ENTRY = 8;
+const ACL_USER = 0x02;
+const ACL_GROUP = 0x08;
+
+/**
+ * An attribute's value as it has to be written for the user namespace whose ids `owners` says: the host's kernel takes the ids in it for its
+ * own. Other attributes, and without a namespace all, stay as they are. @returns undefined for ids that the namespace does not have
+ */
+export function mapXattr(
+  name: string,
+  value: Uint8Array,
+  owners: OwnerMap | undefined,
+): Uint8Array | undefined {
+  if (owners === undefined) return value;
+  if (name === 'security.capability') return mapCapability(value, owners);
+  return name.startsWith('system.posix_acl_') ? mapAccessList(value, owners) : value;
+}
+
+function mapAccessList(value: Uint8Array, owners: OwnerMap): Uint8Array | undefined {
+  const mapped = Buffer.from(value);
+  for (let at = ACL_HEADER; at + ACL_ENTRY <= mapped.length; at += ACL_ENTRY) {
+    const tag = mapped.readUInt16LE(at);
+    if (tag !== ACL_USER && tag !== ACL_GROUP) continue;
+    const id = mapId(tag === ACL_USER ? owners.uid : owners.gid, mapped.readUInt32LE(at + 4));
+    if (id === undefined) return undefined;
+    mapped.writeUInt32LE(id, at + 4);
+  }
+  return mapped;
+}
+
+/** File capabilities that hold in the namespace. */
+function mapCapability(value: Uint8Array, owners: OwnerMap): Uint8Array {
   const root = mapId(owners.uid, 0);
   if (value[3] !== REVISION_2 || value.length !== V2_SIZE || root === undefined) return value;
   const mapped = Buffer.alloc(V2_SIZE + 4);
