@@ -67,6 +67,12 @@ export const PACKAGES = [
   { name: 'slirp4netns', file: 'slirp4netns', for: 'test', why: 'the same where there is no pasta' },
   { name: 'skopeo', file: 'skopeo', for: 'test', why: 'makes and reads images as other tools have them' },
   { name: 'docker-registry', file: 'docker-registry', for: 'test', why: 'a registry that is not our own' },
+  {
+    name: 'apparmor',
+    file: 'apparmor_parser',
+    for: 'test',
+    why: 'loads the profiles of containers in the lab',
+  },
   { name: 'strace', file: 'strace', for: 'test', why: 'ends programs at a chosen one of their system calls' },
   { name: 'podman', file: 'podman', for: 'test', why: 'a client that starts containers with our runtime' },
   {

@@ -1,6 +1,6 @@
 /**
  * Containers on pure cgroup v2, in the lab's machine: limits, devices guarded by BPF, freezer, updates, the OOM killer, further processes, a
- * cgroup namespace on a mount with nsdelegate, AppArmor. Through the resident engine, since Node takes seconds to start there.
+ * cgroup namespace on a mount with nsdelegate, AppArmor, a bridge with a published port. Through the resident engine, since Node takes seconds to start there.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -232,7 +232,7 @@ describe.skipIf(noLab !== undefined)(
       await ok('delete', '--force', 'first');
     });
 
-    it('are under the AppArmor profile that they ask for', async (context) => {
+    it('are under the AppArmor profile that they ask for, or are not run', async (context) => {
       await sh('mount -t securityfs none /sys/kernel/security');
       const { stdout } = await sh('cat /sys/module/apparmor/parameters/enabled');
       if (stdout.trim() !== 'Y') context.skip('the lab’s kernel has no AppArmor');
@@ -247,6 +247,77 @@ describe.skipIf(noLab !== undefined)(
       expect(refused.status).not.toBe(0);
       expect(refused.stderr).toContain('no-such-profile');
       expect((await sh(`ls state; ls -d ${CGROUP}*`)).stdout).toBe('');
+
+      const rules = 'file, capability, network, signal, ptrace, umount, deny /etc/secret r,';
+      const loaded = await sh(
+        `echo 'profile tvmm-lab flags=(attach_disconnected,mediate_deleted) { ${rules} }' >profile; apparmor_parser -r -K profile; echo secret >rootfs/etc/secret`,
+      );
+      if (loaded.status === 127) context.skip('apparmor_parser is missing: apt-get install apparmor');
+      const look = 'cat /proc/self/attr/current; cat /etc/secret 2>/dev/null; echo $?';
+      const confined = await bundle('armor', `${look}; exec sleep 1000`, (config) => {
+        config.process.apparmorProfile = 'tvmm-lab';
+      });
+      await sh(
+        `(TVMM_ENGINE=${PLACE}/engine/engine.sock ${DIST}/firmware/client --root ${PLACE}/state run -d -b ${confined} armor) </dev/null >armor.out 2>&1; sleep 0.5`,
+      );
+      expect((await sh('cat armor.out')).stdout).toBe('tvmm-lab (enforce)\n1\n');
+      expect(await ok('exec', 'armor', 'sh', '-c', look)).toBe('tvmm-lab (enforce)\n1\n');
+      const other = await oci('exec', '--apparmor', 'no-such-profile', 'armor', 'true');
+      expect([other.status === 0, other.stderr.includes('no-such-profile')]).toEqual([false, true]);
+      await ok('delete', '--force', 'armor');
+    });
+
+    it('are under their AppArmor profile whatever is mounted in the place of /proc (CVE-2019-16884, CVE-2025-52881)', async (context) => {
+      if ((await sh('grep -c "^tvmm-lab " /sys/kernel/security/apparmor/profiles')).stdout.trim() !== '1')
+        context.skip('no profile was loaded');
+      const files =
+        'decoy/self/attr/apparmor/exec decoy/self/attr/exec decoy/1/attr/apparmor/exec decoy/1/attr/exec';
+      await sh(
+        `mkdir -p decoy/self/attr/apparmor decoy/1/attr/apparmor; for file in ${files}; do echo decoy >$file; done`,
+      );
+      for (const destination of [
+        '/proc',
+        '/proc/self',
+        '/proc/self/attr',
+        '/proc/thread-self/attr/apparmor/exec',
+      ]) {
+        const source = destination.endsWith('exec')
+          ? 'decoy/self/attr/apparmor'
+          : destination === '/proc'
+            ? 'decoy'
+            : 'decoy/self';
+        const at = await bundle('decoy', 'cat /etc/secret; echo ran', (config) => {
+          config.process.apparmorProfile = 'tvmm-lab';
+          const mount = { destination, type: 'bind', source: `${PLACE}/${source}`, options: ['rbind', 'rw'] };
+          config.mounts = config.mounts.filter((one: Config) => one.destination !== destination);
+          config.mounts.push(mount);
+        });
+        const { status, stdout } = await oci('run', '-b', at, 'decoy');
+        expect(stdout, destination).not.toContain('secret');
+        if (status === 0) expect(stdout, destination).toBe('ran\n');
+      }
+      expect((await sh(`cat ${files} | sort -u`)).stdout).toBe('decoy\n');
+      expect((await sh(`ls state; ls -d ${CGROUP}*`)).stdout).toBe('');
+    });
+
+    it('publish ports on a bridge, and on an isolated network do not reach each other', {
+      timeout: 400_000,
+    }, async () => {
+      const serve = 'while :; do echo hello | nc -l -p 80; done';
+      const script = `
+export TVMM_ROOT=${PLACE}/net/root TVMM_RUN=${PLACE}/net/run
+tvmm() { node ${DIST}/cli.cjs "$@"; }
+[ -e rootfs/bin/nc ] || ln -s busybox rootfs/bin/nc
+tvmm network create --isolate lab >/dev/null || exit 1
+tvmm run -d --name one --network lab -p 18080:80 --rootfs ${PLACE}/rootfs sh -c '${serve}' >/dev/null || exit 2
+echo published $(busybox nc -w 5 127.0.0.1 18080 </dev/null)
+address=$(ip neigh | grep -o '^10[.][0-9.]*' | head -n 1)
+echo direct $(busybox nc -w 5 $address 80 </dev/null)
+tvmm run --rm --network lab --rootfs ${PLACE}/rootfs sh -c "nc -w 3 $address 80; echo neighbour \\$?"
+tvmm rm -f one >/dev/null
+ip -br link | grep -c veth`;
+      const { stdout, stderr } = await sh(script);
+      expect(stdout, stderr).toBe('published hello\ndirect hello\nneighbour 1\n0\n');
     });
   },
 );

@@ -4,7 +4,14 @@ import { dirname, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { dependenciesOf, moduleName, resolveModules, withoutSignature, writeModulesDep } from './modules.js';
+import {
+  dependenciesOf,
+  moduleAliases,
+  moduleName,
+  resolveModules,
+  withoutSignature,
+  writeModulesDep,
+} from './modules.js';
 
 let root = '';
 let modulesDir = '';
@@ -16,9 +23,9 @@ beforeEach(() => {
 afterEach(() => rmSync(root, { recursive: true }));
 
 /** The smallest ELF-64 file with a .modinfo section: header, names, info, three section headers. */
-function moduleElf(depends: string): Buffer {
+function moduleElf(depends: string, more = ''): Buffer {
   const names = Buffer.from('\0.modinfo\0.shstrtab\0');
-  const info = Buffer.from(`license=GPL\0depends=${depends}\0name=x\0`);
+  const info = Buffer.from(`license=GPL\0depends=${depends}\0name=x\0${more}`);
   const table = 64 + names.length + info.length;
   const elf = Buffer.alloc(table + 3 * 64);
   elf.set([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1]);
@@ -80,6 +87,15 @@ test('modules.dep lists a dependency behind everything that needs it', async () 
   const lines = readFileSync(join(modulesDir, 'modules.dep'), 'utf8').split('\n');
   expect(lines).toContain('a.ko: b.ko c.ko d.ko');
   expect(lines).toContain('d.ko:');
+});
+
+test('modules.alias has what the kernel asks for by name, and no patterns of devices', async () => {
+  const aliases = 'alias=rtnl-link-bridge\0alias=pci:v00001AF4d*sv*\0alias=net-pf-16-proto-12\0alias=a b\0';
+  mkdirSync(join(modulesDir, 'kernel/net'), { recursive: true });
+  writeFileSync(join(modulesDir, 'kernel/net/my-bridge.ko'), moduleElf('', aliases));
+  expect(await moduleAliases(modulesDir, ['kernel/net', 'kernel/missing'])).toBe(
+    'alias net-pf-16-proto-12 my_bridge\nalias rtnl-link-bridge my_bridge\n',
+  );
 });
 
 test('a file that is no module, or a damaged one, is a ModuleError', () => {

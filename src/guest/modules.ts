@@ -1,7 +1,7 @@
 /**
  * Finds kernel modules and what they need. Dependencies come from each module's own `.modinfo` section ("depends="), since
  * a package that was unpacked and never installed has no modules.dep; {@link writeModulesDep} writes one for modprobe.
- * Knows nothing of aliases and soft dependencies.
+ * {@link moduleAliases} gives those by which the kernel asks for modules itself. Knows nothing of soft dependencies.
  */
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
@@ -110,13 +110,37 @@ export async function resolveModules(modulesDir: string, names: readonly string[
 
 /** The `depends=` list of a module's `.modinfo` section (ELF-64, little-endian; include/linux/moduleparam.h). */
 export function dependenciesOf(elf: Uint8Array, name: string): string[] {
+  const [line = ''] = informationOf(elf, name, 'depends');
+  return line.split(',').filter((entry) => entry !== '');
+}
+
+/** Values of one key of a module's `.modinfo` section. */
+function informationOf(elf: Uint8Array, name: string, key: string): string[] {
   const info = section(elf, '.modinfo');
   if (info === undefined) throw new ModuleError(`${name} is not a kernel module`, { code: 'MODULE_INVALID' });
-  const line = info
+  return info
     .toString('latin1')
     .split('\0')
-    .find((entry) => entry.startsWith('depends='));
-  return (line?.slice('depends='.length) ?? '').split(',').filter((entry) => entry !== '');
+    .filter((entry) => entry.startsWith(`${key}=`))
+    .map((entry) => entry.slice(key.length + 1));
+}
+
+/**
+ * The lines of a `modules.alias` (depmod(8)) for the modules of some folders, without the patterns of devices: what the kernel asks for when
+ * a program wants a kind of link, an address family, a rule's match or a cipher.
+ *
+ * @param folders below `modulesDir`; those that are missing have none
+ */
+export async function moduleAliases(modulesDir: string, folders: readonly string[]): Promise<string> {
+  const lines: string[] = [];
+  for (const folder of folders.map((one) => join(modulesDir, one)).filter(existsSync)) {
+    for (const module of listModules(folder).values()) {
+      const aliases = informationOf(await readModule(module), module.path, 'alias');
+      for (const alias of aliases)
+        if (/^[A-Za-z0-9_+().,-]+$/.test(alias)) lines.push(`alias ${alias} ${module.name}\n`);
+    }
+  }
+  return lines.sort().join('');
 }
 
 /** A section of an ELF-64 file by name; undefined where there is none or the file is damaged. */

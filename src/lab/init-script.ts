@@ -77,7 +77,16 @@ must mkdir -p /root${EXCHANGE_IN_LAB} /root/run/lock /root/tmp
 must mount -t 9p -o ${EXCHANGE_9P} ${MOUNT_TAG.exchange} /root${EXCHANGE_IN_LAB}
 must cp /bin/busybox /agent /root${LAB_FOLDER}/
 version=$(uname -r)
-[ -d /root/lib/modules/$version/kernel ] || { mkdir -p /root/lib/modules && ln -sfn ${quoteForAssignment(options.modulesDir)} /root/lib/modules/$version; }
+modules=/root/lib/modules/$version
+if [ ! -d $modules/kernel ]; then
+  unpacked=${quoteForAssignment(options.modulesDir)}
+  rm -rf $modules
+  must mkdir -p $modules
+  for file in kernel modules.dep modules.builtin modules.alias; do
+    [ -e /root$unpacked/$file ] && ln -s $unpacked/$file $modules/$file
+  done
+  [ -e /root$unpacked/modules.alias ] || must cp /modules.alias $modules/
+fi
 # A host without kmod: the kernel, too, asks for modules by this path.
 for tool in modprobe insmod rmmod lsmod; do
   [ -e /root/sbin/$tool ] || ln -s ${LAB_FOLDER}/busybox /root/sbin/$tool

@@ -7,7 +7,7 @@ import { existsSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { cacheDir, cachedFolder } from '../guest/cache.js';
 import { CpioWriter } from '../guest/cpio.js';
-import { readModule, resolveModules } from '../guest/modules.js';
+import { moduleAliases, readModule, resolveModules } from '../guest/modules.js';
 import { packageRoot } from '../sys/package-root.js';
 import { LabStartError } from './errors.js';
 import { agentScript, initScript } from './init-script.js';
@@ -23,8 +23,11 @@ export const LAB_MODULES = [
   'kvm_amd',
 ] as const;
 
+/** Whose modules the kernel itself asks for, by aliases: networks, rules of firewalls, ciphers and checksums. */
+const ALIAS_FOLDERS = ['kernel/net', 'kernel/drivers/net', 'kernel/crypto'];
+
 /** Raised when the layout of the initramfs changes in a way that the hash of its scripts does not show. */
-const LAYOUT_VERSION = 1;
+const LAYOUT_VERSION = 2;
 
 const BUSYBOX_PLACES = ['/bin/busybox', '/usr/bin/busybox', '/usr/lib/busybox/busybox-static'];
 const ELF_MAGIC = 0x7f454c46;
@@ -57,6 +60,7 @@ export async function ensureInitramfs(kernel: LabKernel): Promise<LabInitramfs> 
         LAYOUT_VERSION,
         kernel,
         LAB_MODULES,
+        ALIAS_FOLDERS,
         initScript({ modules: [], modulesDir: '' }),
         agent,
       ]),
@@ -77,6 +81,7 @@ export async function ensureInitramfs(kernel: LabKernel): Promise<LabInitramfs> 
       .file('kvm-hold', hold, 0o755)
       .file('init', initScript({ modules, modulesDir: kernel.modulesDir }), 0o755)
       .file('agent', agent)
+      .file('modules.alias', Buffer.from(await moduleAliases(kernel.modulesDir, ALIAS_FOLDERS)))
       // The kernel opens the first process's stdio before anything is mounted.
       .device('dev/console', 'char', 5, 1);
     writeFileSync(join(target, 'initramfs.cpio'), archive.finish());
