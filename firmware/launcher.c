@@ -364,7 +364,8 @@ static void read_plan(int fd)
 	if (st.st_size <= 0 || (u64)st.st_size > MAX_PLAN || st.st_size % 8 != 0)
 		damaged("nothing of this size is a plan:", st.st_size);
 	u64 size = (u64)st.st_size, room = (size + PAGE - 1) & ~(PAGE - 1);
-	long at = sys(__NR_mmap, 0, room + PAGE, 3 /* PROT_READ|PROT_WRITE */, 0x22 /* MAP_PRIVATE|MAP_ANONYMOUS */, -1, 0);
+	long at = sys(__NR_mmap, 0, room + PAGE, 3 /* PROT_READ|PROT_WRITE */,
+		      0x8022 /* MAP_PRIVATE|MAP_ANONYMOUS|MAP_POPULATE */, -1, 0);
 	if (failed(at))
 		refuse("no memory for the plan", at);
 	sys(__NR_mprotect, at + (long)room, PAGE, 0);
