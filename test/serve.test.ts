@@ -222,6 +222,21 @@ test('a caller in other namespaces is sent the cold way', async (context) => {
   expect([served, cold]).toEqual([0, 0]);
 });
 
+test.each([
+  ['a smaller bounding set', '--bounding-set', '-net_raw'],
+  ['an inheritable capability', '--inh-caps', '+net_raw'],
+])('a caller with %s is sent the cold way', async (_, ...flags) => {
+  const status = await new Promise<number | null>((done) => {
+    const child = spawn('setpriv', [...flags, CLIENT, 'features'], {
+      env: { PATH: process.env.PATH, TVMM_ENGINE: socket },
+      stdio: 'ignore',
+    });
+    child.once('exit', done);
+  });
+  expect(status).toBe(0);
+  expect([served, cold]).toEqual([0, 0]);
+});
+
 test('the socket and its folder are the user’s alone, and one engine listens there', async () => {
   expect(statSync(socket).mode & 0o777).toBe(0o600);
   expect(statSync(join(folder, 'engine')).mode & 0o777).toBe(0o700);

@@ -42,8 +42,9 @@ function readPasswd(rootfs: string): string {
 
 function readAndClose(fd: number): string {
   try {
-    if (!fstatSync(fd).isFile()) return '';
-    const bytes = Buffer.alloc(MAX_PASSWD_BYTES);
+    const status = fstatSync(fd);
+    if (!status.isFile()) return '';
+    const bytes = Buffer.alloc(Math.min(status.size, MAX_PASSWD_BYTES));
     return bytes.toString('utf8', 0, readSync(fd, bytes));
   } catch {
     return '';

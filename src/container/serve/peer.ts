@@ -3,18 +3,13 @@
  * would be made in a world that is not the caller's; they are sent the cold way.
  */
 import { readFileSync, readlinkSync, statSync } from 'node:fs';
+import { capabilitySets } from '../../sys/capabilities.js';
 import { peerCredentials } from '../../sys/unix-listener.js';
 import { errnoOf } from '../runtime/errors.js';
 
 const NAMESPACE_FILES = ['mnt', 'pid', 'user', 'net', 'ipc', 'uts', 'cgroup', 'time'];
 /** `CapInh`, `CapPrm`, `CapEff`, `CapBnd`, `CapAmb` of /proc/PID/status (proc(5)). */
 const CAPABILITY_LINES = /^Cap\w+:.*$/gm;
-
-/** What has to be the same. */
-interface Surroundings {
-  readonly places: readonly string[];
-  readonly capabilities: string;
-}
 
 function placeOf(path: string): string {
   const found = statSync(path, { throwIfNoEntry: false });
@@ -32,19 +27,33 @@ function namespaceAt(path: string): string {
   }
 }
 
-function surroundingsOf(pid: number | 'self'): Surroundings {
-  return {
-    places: [
-      ...NAMESPACE_FILES.map((name) => namespaceAt(`/proc/${pid}/ns/${name}`)),
-      placeOf(`/proc/${pid}/root`),
-    ],
-    capabilities: (readFileSync(`/proc/${pid}/status`, 'latin1').match(CAPABILITY_LINES) ?? []).join('\n'),
-  };
+function capabilityLines(pid: number | 'self'): readonly string[] {
+  return readFileSync(`/proc/${pid}/status`, 'latin1').match(CAPABILITY_LINES) ?? [];
+}
+
+/**
+ * Whether the sets that capget(2) tells say all: root's program has no more permitted than its bounding set has, so that who has as much permitted
+ * as this one, which is all that its bounding set has, has no smaller bounding set, unless it has dropped from that itself and kept the means to do
+ * anything all the same; and where nothing is inheritable nothing is ambient (capabilities(7)).
+ */
+function setsSayAll(lines: readonly string[]): boolean {
+  const [inheritable, permitted, , bounding] = lines.map((line) => line.replace(/^.*\t/, ''));
+  return process.geteuid?.() === 0 && /^0+$/.test(inheritable ?? '') && permitted === bounding;
 }
 
 export class PeerCheck {
-  readonly #own = surroundingsOf('self');
+  readonly #namespaces = NAMESPACE_FILES.map((name) => namespaceAt(`/proc/self/ns/${name}`));
+  readonly #root = placeOf('/proc/self/root');
+  readonly #capabilities = capabilityLines('self').join('\n');
+  /** Undefined where they would not tell enough. */
+  readonly #sets = setsSayAll(capabilityLines('self')) ? capabilitySets(process.pid) : undefined;
   readonly #uid = process.geteuid?.() ?? -1;
+
+  #mayDoTheSame(pid: number): boolean {
+    const sets = this.#sets;
+    if (sets === undefined) return capabilityLines(pid).join('\n') === this.#capabilities;
+    return capabilitySets(pid).every((half, index) => half === sets[index]);
+  }
 
   /** The pid of a client that may be served; undefined for others. */
   check(socket: number): number | undefined {
@@ -52,10 +61,12 @@ export class PeerCheck {
     // Pid 0 stands for a process that this pid namespace does not see.
     if (uid !== this.#uid || pid <= 0) return undefined;
     try {
-      const theirs = surroundingsOf(pid);
       const same =
-        theirs.capabilities === this.#own.capabilities &&
-        theirs.places.every((place, index) => place === this.#own.places[index]);
+        this.#mayDoTheSame(pid) &&
+        NAMESPACE_FILES.every(
+          (name, index) => namespaceAt(`/proc/${pid}/ns/${name}`) === this.#namespaces[index],
+        ) &&
+        placeOf(`/proc/${pid}/root`) === this.#root;
       return same ? pid : undefined;
     } catch {
       // It has ended, or hides.
