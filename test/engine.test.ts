@@ -310,7 +310,7 @@ describe('tvmm cp', () => {
     await run(['--name', 'old'], 'sh', '-c', 'echo kept > /tmp/kept');
     const { stdout } = await tvmm(['cp', 'old:/tmp/kept', '-']);
     expect(stdout).toContain('kept\n');
-    expect((await tvmm(['cp', 'old:/no/such', '-'])).stderr).toContain('there is no old:/no/such');
+    expect((await tvmm(['cp', 'old:/no/such', '-'])).stderr).toContain('old:/no/such: there is no such file');
   });
 });
 

@@ -9,6 +9,8 @@ it.each([
   ['container start web', 'start web'],
   ['container prune -f', 'container prune -f'],
   ['container --help', 'container --help'],
+  ['system events --since 1h', 'events --since 1h'],
+  ['system df', 'system df'],
   ['run images', 'run images'],
   ['exec web pull', 'exec web pull'],
   ['constructor', 'constructor'],

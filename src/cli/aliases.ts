@@ -32,6 +32,7 @@ export function withoutAliases(args: readonly string[]): string[] {
   const behind = args.slice(at + 1);
   if (Object.hasOwn(ALIASES, name)) return [...before, ...(ALIASES[name] ?? []), ...behind];
   const [second] = behind;
+  if (name === 'system' && second === 'events') return [...before, ...behind];
   if (
     name !== 'container' ||
     second === undefined ||

@@ -5,6 +5,7 @@
 import { existsSync } from 'node:fs';
 import { type Command, Option } from 'commander';
 import type * as Images from '../container/image/index.js';
+import { addExists } from './engine/exists.js';
 import { register as registerGuest } from './image.js';
 import { registerChanges } from './image-changes.js';
 import { registerList } from './image-list.js';
@@ -251,6 +252,10 @@ export function register(program: Command): void {
     .addOption(rootOption())
     .action(save);
   registerPush(image);
+  addExists(image, 'image', async (word) => {
+    using session = await openSession({});
+    return await session.store.find(word);
+  });
   registerList(image);
   registerChanges(image);
   image
@@ -270,6 +275,7 @@ export function register(program: Command): void {
     .command('prune')
     .description('remove leftovers, and on request images that no container uses, least recently used first')
     .option('-a, --all', 'all images that no container uses')
+    .option('-f, --force', 'as it is anyway: nothing is asked')
     .addOption(
       new Option('--keep <size>', 'only until the images take less, e.g. 10G').argParser(
         sizeOption('--keep'),

@@ -11,9 +11,29 @@ import type { CommandEntry } from './commands.js';
 import { exitWith, printError } from './engine/here.js';
 import { addCommand, addStubs, createProgram, EXIT_FAILURE, type GlobalState } from './program.js';
 import { failureText } from './report.js';
+import { UsageError } from './usage-error.js';
 
 /** 128 + SIGPIPE, as any other program whose reader left. */
 const EXIT_SIGPIPE = 141;
+
+/** Docker's and podman's commands that are not here. */
+const ELSEWHERE: Readonly<Record<string, string>> = {
+  ...Object.fromEntries(
+    ['build', 'buildx', 'builder'].map((name) => [
+      name,
+      'build with buildah, then: buildah push NAME docker-archive:/dev/stdout | tvmm load',
+    ]),
+  ),
+  ...Object.fromEntries(
+    ['compose', 'swarm', 'service', 'stack', 'node', 'secret', 'config', 'kube', 'play', 'generate'].map(
+      (name) => [name, 'tvmm pod keeps containers together; what starts them is a script, or systemd'],
+    ),
+  ),
+  search: 'look at the registry’s own pages; tvmm pull NAME fetches by name',
+  context: 'TVMM_ROOT chooses an engine; ssh HOST tvmm … uses another machine’s',
+  checkpoint: 'tvmm oci checkpoint dumps containers of tvmm oci',
+  machine: 'tvmm boot boots machines',
+};
 
 const state: GlobalState = { debug: false };
 
@@ -32,6 +52,9 @@ function version(): string {
 async function run(args: readonly string[], commands: readonly CommandEntry[], name?: string): Promise<void> {
   const program = createProgram(version(), state);
   const entry = commands.find((one) => one.name === name);
+  const why =
+    entry === undefined && name !== undefined && Object.hasOwn(ELSEWHERE, name) ? ELSEWHERE[name] : undefined;
+  if (why !== undefined) throw new UsageError(`there is no tvmm ${name}`, why);
   if (entry === undefined) addStubs(program, commands);
   else await addCommand(program, entry);
   const words = withSwitches(program, args);

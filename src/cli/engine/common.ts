@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import type { EngineContext } from '../../container/engine/context.js';
-import { StartError } from '../../container/engine/errors.js';
+import { ContainerNotFoundError, StartError } from '../../container/engine/errors.js';
 import type { ContainerRecord } from '../../container/engine/record.js';
 import { escaped, escapedJson } from '../../sys/errors.js';
 import { failureText } from '../report.js';
@@ -70,7 +70,11 @@ export function printJson(value: unknown): void {
 export async function each(
   words: readonly string[],
   action: (context: EngineContext, id: string) => Promise<unknown>,
-  { quiet = false, find = (context: EngineContext, word: string) => context.store.resolve(word) } = {},
+  {
+    quiet = false,
+    missingIsFine = false,
+    find = (context: EngineContext, word: string) => context.store.resolve(word),
+  } = {},
 ): Promise<void> {
   const context = await engine();
   for (const word of words) {
@@ -79,7 +83,8 @@ export async function each(
       if (!quiet) printOut(`${word}\n`);
     } catch (error) {
       printError(failureText(error, false));
-      exitWith(1);
+      const isMissing = error instanceof ContainerNotFoundError && error.code === 'CONTAINER_NOT_FOUND';
+      if (!(missingIsFine && isMissing)) exitWith(1);
     }
   }
 }
@@ -95,11 +100,12 @@ export async function eachTarget(
   { all = false }: { readonly all?: boolean },
   states: readonly ContainerRecord['state'][],
   action: (context: EngineContext, id: string) => Promise<unknown>,
+  how: { readonly missingIsFine?: boolean } = {},
 ): Promise<void> {
   if (all && words.length > 0) throw new UsageError('--all takes no names');
   if (!all && words.length === 0)
     throw new UsageError('there is no container named', 'name one, or use --all');
-  if (!all) return each(words, action);
+  if (!all) return each(words, action, how);
   const context = await engine();
   const { current } = await import('../../container/engine/wait.js');
   const names: string[] = [];

@@ -1,16 +1,18 @@
 /** `tvmm events`: what happens to containers. */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Command } from 'commander';
+import type { EngineContext } from '../../container/engine/context.js';
 import type { EngineEvent } from '../../container/engine/events.js';
 import { collect, engine } from './common.js';
-import { type Filters, filterOf } from './filters.js';
+import { labelsOf } from './container-row.js';
+import { type Filters, filterOf, hasLabel } from './filters.js';
 import { type FormatFlags, withFormat } from './format.js';
 import { moment } from './logs.js';
 import { parseTemplate } from './template.js';
 
 const HELP = `
 Actions: create, start, die, oom, kill, stop, pause, unpause, restart, update, exec, health_status, destroy. Filters: container=NAME, event=ACTION,
-image=NAME. With --json each event is one line.
+image=NAME, label=NAME[=VALUE]. With --json each event is one line.
 
 Examples:
   tvmm events                                     from now on
@@ -20,12 +22,17 @@ Examples:
 
 const POLL_MS = 100;
 
-const FILTERS: Filters<EngineEvent> = {
+const filters = (context: EngineContext): Filters<EngineEvent> => ({
   container: (event, value) => event.name === value || event.id.startsWith(value),
   event: (event, value) => event.action === value || actionOf(event) === value,
   image: (event, value) => event.image === value,
   type: (_event, value) => value === 'container',
-};
+  // Of a container that is still there.
+  label: (event, value) => {
+    const record = context.store.read(event.id);
+    return record !== undefined && hasLabel(Object.fromEntries(labelsOf(record)), value);
+  },
+});
 const EVENT_FIELDS = ['Time', 'Type', 'Action', 'Status', 'ID', 'Name', 'Image', 'Attributes'] as const;
 
 /** Docker writes `health_status: healthy`. */
@@ -81,7 +88,7 @@ export function register(program: Command): void {
       const { format: template } = options;
       const json = options.json === true || template === 'json';
       const fill = json || template === undefined ? undefined : parseTemplate(template);
-      const wanted = filterOf(FILTERS, options.filter);
+      const wanted = filterOf(filters(context), options.filter);
       let seen = 0;
       let last = since;
       for (;;) {

@@ -1,7 +1,9 @@
 /** `tvmm exec`: another command in a running container. */
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { parseEnvFile } from '../../container/engine/options/process.js';
+import { UsageError } from '../usage-error.js';
 import { collect, engine, readOptionFile, resolveEnvironment } from './common.js';
+import { NOT_SUPPORTED } from './create-flags.js';
 import { exitWith, here } from './here.js';
 
 const HELP = `
@@ -45,6 +47,11 @@ export function register(program: Command): void {
     .option('-u, --user <user[:group]>', 'run as this user')
     .option('-w, --workdir <folder>', 'working directory')
     .option('--privileged', 'with all capabilities')
+    .addOption(
+      new Option('--detach-keys <keys>', NOT_SUPPORTED).hideHelp().argParser(() => {
+        throw new UsageError('--detach-keys is not supported: an exec ends with its terminal', 'use exec -d');
+      }),
+    )
     .passThroughOptions()
     .addHelpText('after', HELP)
     .action(async (word: string, command: string[], flags: ExecFlags) => {

@@ -12,6 +12,7 @@ export function filterOf<T>(
   const wanted = new Map<string, string[]>();
   for (const filter of values ?? []) {
     const [key = '', value = ''] = filter.split(/=(.*)/s);
+    // `label!=NAME`
     if (!Object.hasOwn(filters, key))
       throw new UsageError(
         `--filter ${filter} is not known`,

@@ -56,6 +56,7 @@ export function register(program: Command): void {
     )
     .option('--since <time>', 'only from that time on')
     .option('--until <time>', 'only before that time')
+    .option('--details', 'as it is anyway: logs have no details')
     .option('-t, --timestamps', 'show when each line came')
     .addHelpText('after', HELP)
     .action(async (word: string, options: LogsFlags) => {

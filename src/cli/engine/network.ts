@@ -6,6 +6,7 @@ import type { NetworkOptions } from '../../container/network/network-store.js';
 import { failureText } from '../report.js';
 import { UsageError } from '../usage-error.js';
 import { collect, engine, integerOption, printJson, table } from './common.js';
+import { addExists } from './exists.js';
 import { type FormatFlags, printFormatted, withFormat } from './format.js';
 import { exitWith, printError, printOut } from './here.js';
 
@@ -135,6 +136,14 @@ export function register(program: Command): void {
       }
     });
   registerJoin(network);
+  addExists(network, 'network', async (word) => {
+    const { networks } = await load();
+    const names = [
+      ...networks.store.definitions().map(({ name }) => name),
+      ...networks.store.configured().networks.map(({ config }) => config.name),
+    ];
+    if (!names.includes(word)) throw new UsageError(`there is no network ${word}`);
+  });
   network
     .command('prune')
     .description('remove networks that no container is on or wants, and what dead containers have left')

@@ -3,17 +3,9 @@ import type { Command } from 'commander';
 import { shortId } from '../../container/engine/names.js';
 import type { PodOptions } from '../../container/engine/pods.js';
 import { formatPort } from '../../container/network/ports.js';
-import {
-  age,
-  collect,
-  each,
-  engine,
-  integerOption,
-  printJson,
-  table,
-  wantsJson,
-  withJson,
-} from './common.js';
+import { age, collect, each, engine, integerOption, printJson, table } from './common.js';
+import { addExists } from './exists.js';
+import { type FormatFlags, printFormatted, withFormat } from './format.js';
 import { printOut } from './here.js';
 import { inspectView } from './inspect-view.js';
 import { parseTemplate } from './template.js';
@@ -68,6 +60,23 @@ export function register(program: Command): void {
     .action(async (words: string[], options: { force?: boolean }) => {
       const { removePod } = await import('../../container/engine/pods.js');
       await eachPod(words, (context, id) => removePod(context, id, options.force === true));
+    });
+  addExists(pod, 'pod', async (word) => {
+    const { findPod } = await import('../../container/engine/pods.js');
+    return findPod(await engine(), word);
+  });
+  pod
+    .command('prune')
+    .description('remove pods in which nothing runs, with their containers')
+    .option('-f, --force', 'as it is anyway: nothing is asked')
+    .action(async () => {
+      const { listPods, removePod } = await import('../../container/engine/pods.js');
+      const context = await engine();
+      for (const { pod: one, members } of await listPods(context)) {
+        if ([one, ...members].some(({ state }) => state === 'running' || state === 'paused')) continue;
+        await removePod(context, one.id, true);
+        printOut(`${one.name}\n`);
+      }
     });
   registerSignals(pod);
   registerShow(pod);
@@ -168,35 +177,48 @@ function registerCreate(pod: Command): void {
 }
 
 function registerList(pod: Command): void {
-  withJson(pod.command('ls').alias('ps').description('list pods').option('-q, --quiet', 'ids only')).action(
-    async (options: { quiet?: boolean; json?: boolean; format?: string }) => {
-      const { listPods } = await import('../../container/engine/pods.js');
-      const pods = await listPods(await engine());
-      if (wantsJson(options)) {
-        return printJson(
-          pods.map(({ pod: { id, name, state, created, ports }, members }) => ({
-            id,
-            name,
-            state,
-            created,
-            ports,
-            containers: members.map((member) => ({ id: member.id, name: member.name, state: member.state })),
-          })),
-        );
-      }
-      if (options.quiet === true) {
-        printOut(pods.map((one) => `${shortId(one.pod.id)}\n`).join(''));
-        return;
-      }
-      const rows = pods.map(({ pod: one, members }) => [
-        shortId(one.id),
-        one.name,
-        one.state,
-        `${age(one.created)} ago`,
-        one.ports.map((port) => formatPort({ ...port, hostIp: port.hostIp })).join(', '),
-        members.map(({ name }) => name).join(', '),
-      ]);
-      printOut(table([['ID', 'NAME', 'STATE', 'CREATED', 'PORTS', 'CONTAINERS'], ...rows]));
-    },
-  );
+  withFormat(pod.command('ls').alias('ps').description('list pods').option('-q, --quiet', 'ids only'), [
+    'ID',
+    'Name',
+    'Status',
+    'Created',
+    'NumberOfContainers',
+    'ContainerNames',
+  ]).action(async (options: FormatFlags & { quiet?: boolean }) => {
+    const { listPods } = await import('../../container/engine/pods.js');
+    const pods = await listPods(await engine());
+    const own = () =>
+      pods.map(({ pod: { id, name, state, created, ports }, members }) => ({
+        id,
+        name,
+        state,
+        created,
+        ports,
+        containers: members.map((member) => ({ id: member.id, name: member.name, state: member.state })),
+      }));
+    const rowsOf = () =>
+      pods.map(({ pod: one, members }) => ({
+        ID: shortId(one.id),
+        Id: one.id,
+        Name: one.name,
+        Status: one.state,
+        Created: `${age(one.created)} ago`,
+        NumberOfContainers: members.length,
+        ContainerNames: members.map(({ name }) => name).join(','),
+      }));
+    if (printFormatted(options, own, rowsOf)) return;
+    if (options.quiet === true) {
+      printOut(pods.map((one) => `${shortId(one.pod.id)}\n`).join(''));
+      return;
+    }
+    const rows = pods.map(({ pod: one, members }) => [
+      shortId(one.id),
+      one.name,
+      one.state,
+      `${age(one.created)} ago`,
+      one.ports.map((port) => formatPort({ ...port, hostIp: port.hostIp })).join(', '),
+      members.map(({ name }) => name).join(', '),
+    ]);
+    printOut(table([['ID', 'NAME', 'STATE', 'CREATED', 'PORTS', 'CONTAINERS'], ...rows]));
+  });
 }

@@ -4,6 +4,7 @@ import type { EngineContext } from '../../container/engine/context.js';
 import { type HealthStatus, readHealth } from '../../container/engine/health/health.js';
 import { shortId } from '../../container/engine/names.js';
 import type { ContainerRecord } from '../../container/engine/record.js';
+import { formatSize } from '../units.js';
 import { UsageError } from '../usage-error.js';
 import { age, collect, engine, integerOption, table } from './common.js';
 import {
@@ -84,6 +85,7 @@ interface PsOptions extends FormatFlags {
   filter?: string[];
   last?: number;
   latest?: boolean;
+  size?: boolean;
 }
 
 export function register(program: Command): void {
@@ -96,8 +98,9 @@ export function register(program: Command): void {
       .option('--no-trunc', 'whole ids and commands')
       .option('-f, --filter <name=value>', 'only those; several names must all match', collect)
       .option('-n, --last <n>', 'the last ones that were made, running or not', integerOption('--last'))
-      .option('-l, --latest', 'the last one that was made'),
-    CONTAINER_FIELDS,
+      .option('-l, --latest', 'the last one that was made')
+      .option('-s, --size', 'what each has written, and with the image that it shares'),
+    [...CONTAINER_FIELDS, 'Size'],
   )
     .addHelpText('after', HELP)
     .action(async (options: PsOptions) => {
@@ -119,8 +122,22 @@ export function register(program: Command): void {
         if (found.length === last) break;
       }
       const whole = options.trunc === false;
-      const own = () => found.map((record) => summary(record, healthOf(context, record)));
-      const rowsOf = () => found.map((record) => containerRow(record, whole, healthOf(context, record)));
+      const wantsSize = options.size === true || options.format?.includes('.Size') === true;
+      const sizes = wantsSize ? await sizesOf(context, found) : undefined;
+      const sizeText = ({ id }: ContainerRecord) => {
+        const size = sizes?.get(id);
+        return size === undefined ? '' : `${formatSize(size.written)} (virtual ${formatSize(size.all)})`;
+      };
+      const own = () =>
+        found.map((record) => ({
+          ...summary(record, healthOf(context, record)),
+          size: sizes?.get(record.id),
+        }));
+      const rowsOf = () =>
+        found.map((record) => ({
+          ...containerRow(record, whole, healthOf(context, record)),
+          Size: sizeText(record),
+        }));
       if (printFormatted(options, own, rowsOf)) return;
       const id = (record: ContainerRecord) => (whole ? record.id : shortId(record.id));
       if (options.quiet === true) {
@@ -135,9 +152,19 @@ export function register(program: Command): void {
         statusOf(record, healthOf(context, record)),
         portsText(record),
         record.name,
+        ...(sizes === undefined ? [] : [sizeText(record)]),
       ]);
-      printOut(table([['ID', 'IMAGE', 'COMMAND', 'CREATED', 'STATUS', 'PORTS', 'NAME'], ...rows]));
+      const titles = ['ID', 'IMAGE', 'COMMAND', 'CREATED', 'STATUS', 'PORTS', 'NAME'];
+      printOut(table([[...titles, ...(sizes === undefined ? [] : ['SIZE'])], ...rows]));
     });
+}
+
+/** Bytes by id. */
+async function sizesOf(context: EngineContext, records: readonly ContainerRecord[]) {
+  const { rootBytes } = await import('../../container/engine/disk-use.js');
+  const sizes = new Map<string, { readonly written: number; readonly all: number }>();
+  for (const record of records) sizes.set(record.id, await rootBytes(context, record));
+  return sizes;
 }
 
 /** Control characters of a command must not reach the terminal. */

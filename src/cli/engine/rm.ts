@@ -14,13 +14,18 @@ Examples:
 
 export function register(program: Command): void {
   withTargets(program.command('rm').description('Remove containers.'))
-    .option('-f, --force', 'kill it if it runs')
+    .option('-f, --force', 'kill it if it runs; one that is not there is no failure')
     .option('-v, --volumes', 'remove its volumes without a name as well')
     .addHelpText('after', HELP)
     .action(async (words: string[], options: { all?: boolean; force?: boolean; volumes?: boolean }) => {
       const { removeContainer } = await import('../../container/engine/stop.js');
-      await eachTarget(words, options, ['created', 'running', 'paused', 'stopped'], (context, id) =>
-        removeContainer(context, id, { force: options.force === true, volumes: options.volumes === true }),
+      const { force = false, volumes = false } = options;
+      await eachTarget(
+        words,
+        options,
+        ['created', 'running', 'paused', 'stopped'],
+        (context, id) => removeContainer(context, id, { force, volumes }),
+        { missingIsFine: force },
       );
     });
 }

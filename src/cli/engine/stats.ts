@@ -114,6 +114,8 @@ export function register(program: Command): void {
       .command('stats')
       .description('Show what containers use: processor, memory, processes, disk.')
       .argument('[container...]', 'names or ids; all that run without')
+      .option('-a, --all', 'as it is anyway: what does not run uses nothing')
+      .option('--no-trunc', 'as it is anyway')
       .option('--no-stream', 'show it once'),
     STATS_FIELDS,
   )

@@ -17,10 +17,13 @@ export function register(program: Command): void {
     program
       .command('top')
       .description('List the processes of a container.')
-      .argument('<container>', 'name or id'),
+      .argument('<container>', 'name or id')
+      .argument('[ps-option...]', 'options of ps(1), which then prints the list: aux, -eo pid,comm')
+      .passThroughOptions()
+      .allowUnknownOption(),
   )
     .addHelpText('after', HELP)
-    .action(async (word: string, options: { json?: boolean; format?: string }) => {
+    .action(async (word: string, psOptions: string[], options: { json?: boolean; format?: string }) => {
       const context = await engine();
       const [{ current }, { describeProcesses }] = await Promise.all([
         import('../../container/engine/wait.js'),
@@ -30,6 +33,16 @@ export function register(program: Command): void {
       const record = await current(context, id);
       if (record?.state !== 'running' && record?.state !== 'paused')
         throw new UsageError(`container ${word} does not run`, `tvmm start ${word}`);
+      if (psOptions.length > 0) {
+        const { psLines } = await import('../../container/engine/ps-options.js');
+        const shown = (line: string) => JSON.stringify(line).slice(1, -1);
+        printOut(
+          (await psLines(psOptions, await context.runtime.pids(id)))
+            .map((line) => `${shown(line)}\n`)
+            .join(''),
+        );
+        return;
+      }
       const processes = describeProcesses(await context.runtime.pids(id));
       if (wantsJson(options)) return printJson(processes);
       const rows = processes.map((one) => [

@@ -1,13 +1,16 @@
 /** `tvmm volume`: folders that outlive containers. */
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import type { EngineContext } from '../../container/engine/context.js';
 import type { Volume } from '../../container/engine/volumes/volume-store.js';
 import { failureText } from '../report.js';
 import { UsageError } from '../usage-error.js';
 import { age, collect, engine, printJson, table } from './common.js';
+import { NOT_SUPPORTED } from './create-flags.js';
+import { addExists } from './exists.js';
 import { type Filters, filterOf, hasLabel, isTrue, labelTable } from './filters.js';
 import { type FormatFlags, printFormatted, withFormat } from './format.js';
 import { exitWith, printError, printOut } from './here.js';
+import { parseTemplate } from './template.js';
 
 const HELP = `
 A volume is a folder of tvmm's that containers mount by name (-v NAME:/path); it is made at its first use, gets what the image has at that
@@ -51,6 +54,14 @@ export function register(program: Command): void {
     .argument('[name]', 'its name; without one it gets 64 digits')
     .option('-l, --label <name=value>', 'attach a label', collect)
     .option('-d, --driver <driver>', 'local is the only one')
+    .addOption(
+      new Option('-o, --opt <name=value>', NOT_SUPPORTED).hideHelp().argParser(() => {
+        throw new UsageError(
+          '--opt is not supported: a volume is a folder',
+          'mount what is wanted on the host, and bind it with -v /path:/path; a tmpfs is --tmpfs',
+        );
+      }),
+    )
     .action(async (name: string | undefined, flags: { label?: string[]; driver?: string }) => {
       if (flags.driver !== undefined && flags.driver !== 'local')
         throw new UsageError(`there is no volume driver ${flags.driver}`, 'local is the only one');
@@ -63,16 +74,25 @@ export function register(program: Command): void {
     .command('inspect')
     .description('show everything about volumes, as JSON')
     .argument('<volume...>', 'names')
-    .action(async (names: string[]) => {
+    .option('-f, --format <format>', 'json, or a template such as {{.Mountpoint}}')
+    .action(async (names: string[], { format = 'json' }: { format?: string }) => {
+      const fill = format === 'json' ? undefined : parseTemplate(format);
       const { context, volumes, store } = await load();
-      printJson(
-        names.map((name) => {
-          const { copyUp: _state, ...one } = store.find(name);
-          const users = volumes.usersOf(context, name).map((user) => user.name);
-          return { ...one, driver: 'local', mountpoint: store.data(name), containers: users };
-        }),
-      );
+      const found = names.map((name) => {
+        const { copyUp: _state, ...one } = store.find(name);
+        const users = volumes.usersOf(context, name).map((user) => user.name);
+        return { ...one, driver: 'local', mountpoint: store.data(name), containers: users };
+      });
+      if (fill === undefined) return printJson(found);
+      for (const one of found) {
+        const { name: Name, mountpoint: Mountpoint, created: CreatedAt, containers: Containers } = one;
+        const Labels = new Map(Object.entries(one.labels));
+        printOut(
+          `${fill({ Name, Driver: 'local', Scope: 'local', Mountpoint, Labels, CreatedAt, Containers })}\n`,
+        );
+      }
     });
+  addExists(volume, 'volume', async (word) => (await load()).store.find(word));
   registerRemoval(volume);
 }
 

@@ -1,6 +1,6 @@
 /** `tvmm wait`: waits until containers have ended. */
 import type { Command } from 'commander';
-import { engine } from './common.js';
+import { each } from './common.js';
 import { printOut } from './here.js';
 
 const HELP = `
@@ -17,9 +17,16 @@ export function register(program: Command): void {
     .argument('<container...>', 'names or ids')
     .addHelpText('after', HELP)
     .action(async (words: string[]) => {
-      const context = await engine();
       const { waitForEnd } = await import('../../container/engine/wait.js');
-      const ends = words.map((word) => waitForEnd(context, context.store.resolve(word)));
-      for (const end of ends) printOut(`${(await end) ?? 255}\n`);
+      const ends = new Map<string, ReturnType<typeof waitForEnd>>();
+      // All are waited for from now on: one that is gone when its turn comes has had an exit status.
+      await each(
+        words,
+        async (context, id) => {
+          ends.set(id, waitForEnd(context, id));
+        },
+        { quiet: true },
+      );
+      for (const end of ends.values()) printOut(`${(await end) ?? 255}\n`);
     });
 }

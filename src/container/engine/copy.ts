@@ -131,7 +131,7 @@ function containerWalk(record: ContainerRecord, { archive = false }: CopyOptions
 function locateSource(root: number, path: string, followLink: boolean, shown: string): number {
   const source = locate(root, byteString(path), followLink || path.endsWith('/'));
   if (source !== undefined) return source;
-  throw new CopyError(`there is no ${shown}`, { code: 'COPY_SOURCE' });
+  throw new CopyError(`${shown}: there is no such file or folder`, { code: 'COPY_SOURCE' });
 }
 
 function copyTree(

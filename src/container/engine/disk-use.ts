@@ -51,6 +51,18 @@ async function containerBytes(context: EngineContext, record: ContainerRecord): 
   return treeBytes(context.store.folder(record.id)) + (own === undefined ? 0 : treeBytes(own));
 }
 
+/** What a container has written to its root, and the whole of it. A plain folder counts as the image. */
+export async function rootBytes(
+  context: EngineContext,
+  record: ContainerRecord,
+): Promise<{ readonly written: number; readonly all: number }> {
+  const parts = await context.images.parts(record).catch(() => undefined);
+  if (parts === undefined) return { written: 0, all: 0 };
+  const written = parts.upper === undefined ? 0 : treeBytes(parts.upper);
+  const below = parts.upper === undefined ? [parts.root] : parts.lower;
+  return { written, all: written + sum(below.map((folder) => treeBytes(folder))) };
+}
+
 export async function diskUse(context: EngineContext): Promise<DiskUse[]> {
   const records: ContainerRecord[] = [];
   for (const { id } of context.store.all()) {
