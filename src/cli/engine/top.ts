@@ -19,7 +19,6 @@ export function register(program: Command): void {
       .description('List the processes of a container.')
       .argument('<container>', 'name or id')
       .argument('[ps-option...]', 'options of ps(1), which then prints the list: aux, -eo pid,comm')
-      .passThroughOptions()
       .allowUnknownOption(),
   )
     .addHelpText('after', HELP)
