@@ -10,6 +10,7 @@
  *     --stdin             keep a pipe to the container's stdin
  *     --log SIZE FILES    write DIR/log, rotate at SIZE bytes (0: never), keep FILES files
  *     --exit WORD         a word of the exit command (repeated)
+ *     --transient         nobody asks how it ended after a power cut: do not wait for the disk
  *     --life MS           kill the container when it has run so long
  *     --check MS START-MS PERIOD-MS LIMIT-MS
  *                         while the container runs, run the exit command with the word "health" behind it, MS after the last time; START-MS
@@ -35,7 +36,7 @@ static void record_end(void) {
   int n = snprintf(text, sizeof text, "{\"pid\":%d,\"status\":%d,\"finished\":\"%s.%03ldZ\"}\n", init_pid, init_status,
                    time, now.tv_nsec / 1000000);
   int fd = open("exit.new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-  if (fd < 0 || write(fd, text, n) != n || fsync(fd) != 0 || rename("exit.new", "exit.json") != 0)
+  if (fd < 0 || write(fd, text, n) != n || (!want_transient && fsync(fd) != 0) || rename("exit.new", "exit.json") != 0)
     dprintf(2, "minder: exit.json: %s\n", strerror(errno));
   if (fd >= 0) close(fd);
 }
@@ -226,6 +227,7 @@ int main(int argc, char **argv) {
       log_limit = atoll(argv[++i]);
       log_files = atoi(argv[++i]);
     } else if (strcmp(word, "--exit") == 0 && i + 1 < argc && exit_count < MAX_EXIT_WORDS) exit_words[exit_count++] = argv[++i];
+    else if (strcmp(word, "--transient") == 0) want_transient = 1;
     else if (strcmp(word, "--life") == 0 && i + 1 < argc) life = atoll(argv[++i]);
     else if (strcmp(word, "--check") == 0 && i + 4 < argc) {
       check_interval = atoll(argv[++i]);

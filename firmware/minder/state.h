@@ -63,7 +63,7 @@ static struct client clients[MAX_CLIENTS];
 static struct buffer input;
 static int stdin_fd = -1, stdin_ends, master = -1, console_listener = -1, listener = -1;
 static int output[2] = {-1, -1};
-static int want_tty, want_stdin, want_log;
+static int want_tty, want_stdin, want_log, want_transient;
 static pid_t init_pid;
 static int init_ended, init_status = -1;
 /* What the minder does not react to and what it starts must. */

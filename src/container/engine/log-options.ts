@@ -61,6 +61,7 @@ export function minderOptions(
     stdin: options.interactive,
     log: parseLogOptions(options.logDriver, options.logOpt),
     exitCommand: context.exitCommand(id),
+    transient: options.remove,
     ...(options.timeout === undefined
       ? {}
       : { lifeMs: lifeMs(options.timeout, adopts ? record.started : undefined) }),

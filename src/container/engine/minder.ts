@@ -38,6 +38,8 @@ export interface MinderOptions {
   /** Undefined: no log. */
   readonly log: { readonly maxSize: number; readonly maxFiles: number } | undefined;
   readonly exitCommand: readonly string[];
+  /** The container goes with its end: no record of that has to outlive the machine. */
+  readonly transient?: boolean;
   /** The container is killed when it has run so long. */
   readonly lifeMs?: number;
   /** When the exit command is run with the word `health` behind it; milliseconds. */
@@ -62,6 +64,7 @@ export function minderCommand({
   stdin,
   log,
   exitCommand,
+  transient = false,
   lifeMs,
   checks,
 }: MinderOptions): string[] {
@@ -70,6 +73,7 @@ export function minderCommand({
     ...(tty ? ['--tty'] : []),
     ...(stdin ? ['--stdin'] : []),
     ...(log === undefined ? [] : ['--log', String(log.maxSize), String(log.maxFiles)]),
+    ...(transient ? ['--transient'] : []),
     ...(lifeMs === undefined ? [] : ['--life', String(lifeMs)]),
     ...(checks === undefined
       ? []
@@ -105,7 +109,8 @@ export interface ExitRecord {
 /** The recorded end; undefined when there is none. @throws RecordError */
 export function readExit(folder: string): ExitRecord | undefined {
   const json = readIfThere(join(folder, EXIT_FILE));
-  if (json === undefined) return undefined;
+  // A power cut may have emptied what was not to outlive it.
+  if (json === undefined || json === '') return undefined;
   const { pid, status, finished } = parseDocument(exitShape, json, join(folder, EXIT_FILE));
   return { pid, exitCode: exitCodeOf(status), finished };
 }

@@ -30,17 +30,19 @@ export class ContainerStore {
   /** The record; undefined when there is no such container. @throws RecordError */
   read(id: string): ContainerRecord | undefined {
     const json = readIfThere(this.#file(id));
-    return json === undefined ? undefined : parseRecord(json, this.#file(id));
+    // A power cut may have emptied what was not to outlive it.
+    return json === undefined || json === '' ? undefined : parseRecord(json, this.#file(id));
   }
 
-  /** Replaces the record, whole. */
+  /** Replaces the record, whole. That of a container which goes with its end (`--rm`) does not wait for the disk. */
   write(record: ContainerRecord): void {
-    writeWhole(this.#file(record.id), `${JSON.stringify(record)}\n`);
+    const write = record.options.remove ? writeReplaceable : writeWhole;
+    write(this.#file(record.id), `${JSON.stringify(record)}\n`);
   }
 
   /** Every id that has a record. */
   ids(): string[] {
-    return this.#folders().filter((id) => readIfThere(this.#file(id)) !== undefined);
+    return this.#folders().filter((id) => (readIfThere(this.#file(id)) ?? '') !== '');
   }
 
   /** All records, the youngest first. A record that cannot be read is given to `onDamaged` and left out. */
@@ -169,7 +171,7 @@ export class ContainerStore {
 
   /** Whether a container is there, or in the making. */
   #present(id: string): boolean {
-    if (readIfThere(this.#file(id)) !== undefined) return true;
+    if ((readIfThere(this.#file(id)) ?? '') !== '') return true;
     try {
       return Date.now() - statSync(this.folder(id)).mtimeMs < ORPHAN_AGE_MS;
     } catch {
