@@ -121,7 +121,7 @@ const lazyChildProcess = {
 
 /**
  * koffi finds its binary by reading Node's own ELF headers and resolving three packages: a tenth of a cold start. Where the binary stands is
- * known here, so it is opened by its path; anything unexpected goes the usual way.
+ * known here, so it is opened by its path; anything unexpected goes the usual way. A module of ES, or each of its users would copy its exports.
  */
 const directKoffi = {
   name: 'direct-koffi',
@@ -132,18 +132,18 @@ const directKoffi = {
     );
     onLoad({ filter: /.*/, namespace: 'direct' }, () => ({
       contents: `
-        const path = require('node:path');
+        import { dirname, join } from 'node:path';
         function direct() {
           const native = { exports: {} };
           try {
-            const folder = path.join(path.dirname(__filename), '../node_modules/@koromix/koffi-linux-x64/linux_x64');
-            process.dlopen(native, path.join(folder, 'koffi.node'));
+            const folder = join(dirname(__filename), '../node_modules/@koromix/koffi-linux-x64/linux_x64');
+            process.dlopen(native, join(folder, 'koffi.node'));
           } catch {
             return undefined;
           }
           return native.exports.version === ${JSON.stringify(version)} ? native.exports : undefined;
         }
-        module.exports = direct() ?? require('koffi');
+        export default direct() ?? require('koffi');
       `,
     }));
   },

@@ -44,6 +44,7 @@ interface Mount {
 
 /** mountinfo writes space, tab, newline and backslash in octal. */
 function unescapeOctal(path: string): string {
+  if (!path.includes('\\')) return path;
   return path.replace(/\\([0-7]{3})/g, (_, digits: string) =>
     String.fromCharCode(Number.parseInt(digits, 8)),
   );

@@ -32,7 +32,9 @@ export function attributeNames(attributes: number): string {
 
 /** Options that stand several in one string, as fstab(5) writes them, one by one; commas inside of quotes part nothing. */
 export function splitOptions(options: readonly string[]): readonly string[] {
-  return options.flatMap((option) => option.match(/(?:[^,"]|"[^"]*"?)+/g) ?? []);
+  return options.flatMap((option) =>
+    option === '' || option.includes(',') ? (option.match(/(?:[^,"]|"[^"]*"?)+/g) ?? []) : option,
+  );
 }
 
 /** Whether fsconfig(2) takes all of it. */
@@ -55,7 +57,8 @@ function configure(program: ProgramBuilder, what: string, option: string, hint: 
     );
     return;
   }
-  const value = option.slice(equals + 1).replace(/^"(.*)"$/, '$1');
+  const quoted = option.slice(equals + 1);
+  const value = quoted.startsWith('"') ? quoted.replace(/^"(.*)"$/, '$1') : quoted;
   program.call(
     what,
     'fsconfig',

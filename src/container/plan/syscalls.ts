@@ -134,9 +134,8 @@ export const SYSCALLS = {
 
 export type SyscallName = keyof typeof SYSCALLS;
 
-const numbers: ReadonlyMap<string, number> = new Map(Object.entries(SYSCALLS));
-
 /** The number of a call; undefined for a call that plans may not use. */
 export function syscallNumber(name: string): number | undefined {
-  return numbers.get(name);
+  const numbers: Readonly<Record<string, number>> = SYSCALLS;
+  return Object.hasOwn(numbers, name) ? numbers[name] : undefined;
 }
