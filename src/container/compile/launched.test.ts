@@ -71,10 +71,13 @@ function run(plan: Plan, onReady: (pid: number) => void = () => {}): { status: n
   using launch = Launch.start(plan, { stdio: [0, writer.fd, writer.fd] });
   writer[Symbol.dispose]();
   let pid = 0;
+  let isReady = false;
   const status = launch.finish((event) => {
-    if (event.kind !== 'sent') return;
+    if (event.kind !== 'sent' || (event.tag !== TAG.pid && event.tag !== TAG.ready)) return;
+    // Different processes tell the two, in any order.
     if (event.tag === TAG.pid) pid = event.value;
-    if (event.tag === TAG.ready) onReady(pid);
+    else isReady = true;
+    if (isReady && pid !== 0) onReady(pid);
   });
   return { status, output: Buffer.from(readToEnd(reader.fd, 100_000)).toString() };
 }
