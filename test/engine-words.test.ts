@@ -6,8 +6,10 @@ import { needs } from './support/needs.js';
 const host = engineHost('tvmm-words-');
 const { tvmm, run } = host;
 
+let rootfs = '';
+
 beforeAll(() => {
-  host.open();
+  ({ rootfs } = host.open());
 });
 beforeEach((context) => needs(context, 'root'));
 afterAll(async () => {
@@ -71,6 +73,23 @@ it('removes pods in which nothing runs, and no others', async () => {
   await tvmm(['pod', 'start', 'busy']);
   expect((await tvmm(['pod', 'prune'])).stdout).toBe('idle\n');
   expect((await tvmm(['pod', 'ls', '--format', '{{.Name}} {{.Status}}'])).stdout).toBe('busy running\n');
+  await tvmm([
+    'run',
+    '-d',
+    '--pod',
+    'busy',
+    '--name',
+    'm',
+    '--rootfs',
+    rootfs,
+    'sh',
+    '-c',
+    'echo said; exec sleep 1000',
+  ]);
+  await host.until('it has spoken', async () => (await tvmm(['pod', 'logs', 'busy'])).stdout === 'm said\n');
+  expect((await tvmm(['pod', 'top', 'busy'])).stdout).toMatch(/^m .* sleep 1000$/m);
+  const stats = await tvmm(['pod', 'stats', '--no-stream', '--format', '{{.Name}}', 'busy']);
+  expect(stats.stdout.trim().split('\n').sort()).toEqual(['busy', 'm']);
   expect((await tvmm(['pod', 'rm', '-f', 'busy'])).status).toBe(0);
   expect(host.leftovers()).toEqual([]);
 });

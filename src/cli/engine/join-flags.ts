@@ -1,6 +1,6 @@
 /** `--attach`, `--detach-keys` and `--sig-proxy`: how run, start and attach join a container. */
 import type { Command } from 'commander';
-import { parseDetachKeys } from '../../container/engine/attach.js';
+import { parseDetachKeys } from '../../container/engine/detach-keys.js';
 import { UsageError } from '../usage-error.js';
 import { here, type JoinOptions } from './here.js';
 

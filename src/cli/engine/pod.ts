@@ -6,8 +6,9 @@ import { formatPort } from '../../container/network/ports.js';
 import { age, collect, each, engine, integerOption, printJson, table } from './common.js';
 import { addExists } from './exists.js';
 import { type FormatFlags, printFormatted, withFormat } from './format.js';
-import { printOut } from './here.js';
+import { here, printOut } from './here.js';
 import { inspectView } from './inspect-view.js';
+import { STATS_FIELDS, type StatsFlags, showStats } from './stats.js';
 import { parseTemplate } from './template.js';
 
 const HELP = `
@@ -78,8 +79,67 @@ export function register(program: Command): void {
         printOut(`${one.name}\n`);
       }
     });
+  registerUse(pod);
   registerSignals(pod);
   registerShow(pod);
+}
+
+/** What the containers of a pod say, run and use. */
+function registerUse(pod: Command): void {
+  pod
+    .command('logs')
+    .description('show what the containers of a pod have printed, each line behind its container’s name')
+    .argument('<pod>', 'name or id')
+    .option('-n, --tail <lines>', 'only the last lines of each', integerOption('--tail'))
+    .action(async (word: string, { tail }: { tail?: number }) => {
+      const context = await engine();
+      const [{ findPod, podMembers }, { readLog }] = await Promise.all([
+        import('../../container/engine/pods.js'),
+        import('../../container/engine/log-lines.js'),
+      ]);
+      for (const { id, name, options } of podMembers(context, findPod(context, word))) {
+        if (options.logDriver === 'none') continue;
+        const lines = readLog(
+          context.store.folder(id),
+          tail === undefined ? {} : { tail: Math.max(0, tail) },
+        );
+        for await (const { log, stream } of lines) await here().print(stream, `${name} ${log}`);
+      }
+    });
+  pod
+    .command('top')
+    .description('list the processes of the containers of a pod')
+    .argument('<pod>', 'name or id')
+    .action(async (word: string) => {
+      const context = await engine();
+      const [{ findPod, podMembers }, { describeProcesses }] = await Promise.all([
+        import('../../container/engine/pods.js'),
+        import('../../container/engine/top.js'),
+      ]);
+      const rows: string[][] = [];
+      for (const { id, name, state } of podMembers(context, findPod(context, word))) {
+        if (state !== 'running' && state !== 'paused') continue;
+        for (const one of describeProcesses(await context.runtime.pids(id))) {
+          const command = JSON.stringify(one.command).slice(1, -1);
+          rows.push([name, String(one.pid), String(one.containerPid), String(one.uid), one.state, command]);
+        }
+      }
+      printOut(table([['CONTAINER', 'PID', 'INNER', 'UID', 'STATE', 'COMMAND'], ...rows]));
+    });
+  withFormat(
+    pod
+      .command('stats')
+      .description('show what the containers of a pod use')
+      .argument('<pod>', 'name or id')
+      .option('--no-stream', 'show it once'),
+    STATS_FIELDS,
+  ).action(async (word: string, options: StatsFlags) => {
+    if (options.stream) here().needOwnProcess();
+    const context = await engine();
+    const { findPod, podMembers } = await import('../../container/engine/pods.js');
+    const record = findPod(context, word);
+    await showStats(context, new Set([record, ...podMembers(context, record)].map(({ id }) => id)), options);
+  });
 }
 
 function registerSignals(pod: Command): void {

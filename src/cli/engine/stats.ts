@@ -92,7 +92,7 @@ function summary(before: Sample | undefined, one: Sample) {
   };
 }
 
-const STATS_FIELDS = ['ID', 'Name', 'CPUPerc', 'MemUsage', 'MemPerc', 'BlockIO', 'PIDs'] as const;
+export const STATS_FIELDS = ['ID', 'Name', 'CPUPerc', 'MemUsage', 'MemPerc', 'BlockIO', 'PIDs'] as const;
 
 /** As templates see it, with docker's names. */
 function statsRow(before: Sample | undefined, one: Sample): Record<(typeof STATS_FIELDS)[number], unknown> {
@@ -120,34 +120,46 @@ export function register(program: Command): void {
     STATS_FIELDS,
   )
     .addHelpText('after', HELP)
-    .action(async (words: string[], options: FormatFlags & { stream: boolean }) => {
+    .action(async (words: string[], options: StatsFlags) => {
       if (options.stream) here().needOwnProcess();
       const context = await engine();
-      const wanted = new Set(words.map((word) => context.store.resolve(word)));
-      let before = new Map<string, Sample>();
-      for (let first = true; ; first = false) {
-        const records = context.store
-          .all()
-          .filter(
-            ({ id, state, options: { pause } }) =>
-              state === 'running' && (wanted.size === 0 ? !pause : wanted.has(id)),
-          );
-        const samples = (await Promise.all(records.map((record) => sample(context, record)))).filter(
-          (one) => one !== undefined,
-        );
-        // A share of time needs two looks.
-        if (!first) {
-          const own = () => samples.map((one) => summary(before.get(one.record.id), one));
-          const rowsOf = () => samples.map((one) => statsRow(before.get(one.record.id), one));
-          if (!printFormatted(options, own, rowsOf)) {
-            if (options.stream && process.stdout.isTTY) printOut('\x1b[2J\x1b[H');
-            const rows = samples.map((one) => row(before.get(one.record.id), one));
-            printOut(table([['NAME', 'CPU', 'MEMORY', 'PIDS', 'READ / WRITTEN'], ...rows]));
-          }
-          if (!options.stream) return;
-        }
-        before = new Map(samples.map((one) => [one.record.id, one]));
-        await delay(first && !options.stream ? PERIOD_MS / 4 : PERIOD_MS);
-      }
+      await showStats(context, new Set(words.map((word) => context.store.resolve(word))), options);
     });
+}
+
+export interface StatsFlags extends FormatFlags {
+  readonly stream: boolean;
+}
+
+/** @param wanted ids; none: all that run */
+export async function showStats(
+  context: EngineContext,
+  wanted: ReadonlySet<string>,
+  options: StatsFlags,
+): Promise<void> {
+  let before = new Map<string, Sample>();
+  for (let first = true; ; first = false) {
+    const records = context.store
+      .all()
+      .filter(
+        ({ id, state, options: { pause } }) =>
+          state === 'running' && (wanted.size === 0 ? !pause : wanted.has(id)),
+      );
+    const samples = (await Promise.all(records.map((record) => sample(context, record)))).filter(
+      (one) => one !== undefined,
+    );
+    // A share of time needs two looks.
+    if (!first) {
+      const own = () => samples.map((one) => summary(before.get(one.record.id), one));
+      const rowsOf = () => samples.map((one) => statsRow(before.get(one.record.id), one));
+      if (!printFormatted(options, own, rowsOf)) {
+        if (options.stream && process.stdout.isTTY) printOut('\x1b[2J\x1b[H');
+        const rows = samples.map((one) => row(before.get(one.record.id), one));
+        printOut(table([['NAME', 'CPU', 'MEMORY', 'PIDS', 'READ / WRITTEN'], ...rows]));
+      }
+      if (!options.stream) return;
+    }
+    before = new Map(samples.map((one) => [one.record.id, one]));
+    await delay(first && !options.stream ? PERIOD_MS / 4 : PERIOD_MS);
+  }
 }

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { DetachKeys, parseDetachKeys } from './attach.js';
+import { DetachKeys, parseDetachKeys } from './detach-keys.js';
 
 describe('the detach keys', () => {
   it('are found when typed one after the other, and what follows is dropped', () => {
