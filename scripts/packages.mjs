@@ -81,6 +81,12 @@ export const PACKAGES = [
     for: 'test',
     why: 'a client that starts containers with our runtime, also as Kubernetes makes it',
   },
+  {
+    name: 'docker.io',
+    file: 'dockerd',
+    for: 'test',
+    why: 'a client that starts and builds containers with our runtime',
+  },
   { name: 'criu', file: 'criu', for: 'test', why: 'checkpoint and restore of containers' },
   { name: 'acpica-tools', file: 'iasl', for: 'test', why: 'disassembles our ACPI tables' },
   { name: 'fio', file: 'fio', for: 'bench', why: 'drives the block benchmarks' },
