@@ -35,9 +35,11 @@ test('every source file and every test that docs/oci.md names is there', () => {
   const missing = words
     .map(([, name = '', kind]) => ({ name, kind }))
     .filter(({ name, kind }) =>
-      kind === 'test'
+      kind === 'test' && !name.includes('/')
         ? !tests.has(`${name}.test.ts`)
-        : ['src/container', 'src', ''].every((folder) => !existsSync(join(root, folder, `${name}.${kind}`))),
+        : ['src/container', 'src', ''].every(
+            (folder) => !existsSync(join(root, folder, `${name}.${kind === 'test' ? 'test.ts' : kind}`)),
+          ),
     );
   expect(missing.filter(({ name }) => !tests.has(`${name}.ts`))).toEqual([]);
 });
