@@ -40,7 +40,7 @@ const PREPARE = `
 mount -t tmpfs -o mode=755 tmpfs /run || exit 1
 if grep -q ' /sys/fs/cgroup/unified ' /proc/self/mountinfo; then umount /sys/fs/cgroup/unified || exit 1; fi
 # crun gives its standard streams to the root of a new user namespace: the host's /dev/null, were it not for this one.
-mount -t tmpfs tmpfs /mnt && mknod -m 666 /mnt/null c 1 3 && mount --bind /mnt/null /dev/null && umount /mnt 2>/dev/null || umount -l /mnt || exit 1
+mount -t tmpfs tmpfs /mnt && mknod -m 666 /mnt/null c 1 3 && mount --bind /mnt/null /dev/null && umount -l /mnt || exit 1
 exec "$@"`;
 
 /** Starts this program again where the contestants find the same machine. */
