@@ -28,3 +28,14 @@ test('nothing in a message steers the terminal', () => {
     'tvmm: bad \\x1b[2J name\\x9b\\u{202e}\nand more\nhint: look\\x07\n',
   );
 });
+
+test('a machine that gives out is no defect of ours', () => {
+  const error = Object.assign(new Error("ENOSPC: no space left on device, open '/x/y'"), {
+    code: 'ENOSPC',
+    syscall: 'open',
+  });
+  expect(failureText(error, false)).toMatch(/^tvmm: the disk is full: .*\/x\/y'\nhint: Make room/);
+  expect(failureText(new TvmmError('cannot write /x', { code: 'ENOSPC', cause: error }), false)).toMatch(
+    /^tvmm: cannot write \/x\nhint: Make room/,
+  );
+});

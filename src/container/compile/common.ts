@@ -37,6 +37,10 @@ export function runHooks(
   }
 }
 
+/** What keeps clone3(2) from making a process. */
+export const NO_PROCESS =
+  'EAGAIN: the limit of processes is reached, of a cgroup (pids.max) or of the user (ulimit -u).';
+
 /** The launcher's last steps: it stays with its child, or leaves it. */
 export function leaveOrStay(launcher: ProgramBuilder, supervise: boolean | undefined, child: Register): void {
   if (supervise === true)

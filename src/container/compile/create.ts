@@ -9,7 +9,7 @@ import { parseMountOptions } from '../spec/mount-options.js';
 import type { OciSpec } from '../spec/types.js';
 import { ProgramBuilder } from './builder.js';
 import { awaitCgroup, entersByItself, openCgroups } from './cgroups.js';
-import { checkDescriptors, checkSeccomp, leaveOrStay, openProc, planOf } from './common.js';
+import { checkDescriptors, checkSeccomp, leaveOrStay, NO_PROCESS, openProc, planOf } from './common.js';
 import { openConsoleSocket } from './console.js';
 import type { CreateContext } from './context.js';
 import { checkLabels, setDumpable, setUndumpable } from './credentials.js';
@@ -80,6 +80,7 @@ export function compileCreate(given: OciSpec, context: CreateContext): Plan {
     launcher.add({
       op: 'clone',
       what: "start the container's first process",
+      hint: NO_PROCESS,
       flags: cloneFlags(types),
       child: 'init',
       result: 'init-pid',
@@ -231,6 +232,7 @@ function giveBirthInStages(
   stage.add({
     op: 'clone',
     what: "start the container's first process",
+    hint: NO_PROCESS,
     // The launcher's child, like any other first process: it may have to wait for it.
     flags: cloneFlags(types) | 0x8000n,
     child: 'init',

@@ -13,7 +13,7 @@ import { OCI_VERSION, type OciProcess, type OciSpec } from '../spec/types.js';
 import { data, NULL, named, ProgramBuilder, register } from './builder.js';
 import { type CapabilitySets, dropTo, grantable } from './capabilities.js';
 import { joinCgroups, openCgroups } from './cgroups.js';
-import { checkDescriptors, leaveOrStay, openProc, planOf, seccompComesLast } from './common.js';
+import { checkDescriptors, leaveOrStay, NO_PROCESS, openProc, planOf, seccompComesLast } from './common.js';
 import { isForeground, openConsoleSocket, setUpConsole, takeTerminal } from './console.js';
 import type { ExecContext } from './context.js';
 import {
@@ -74,7 +74,7 @@ export function compileExec(process: OciProcess, context: ExecContext, shared: E
   launcher.add({
     op: 'clone',
     what: 'enter the container',
-    hint: 'EAGAIN: the limit of processes is reached, of the cgroup (pids.max) or of the user (ulimit -u).',
+    hint: NO_PROCESS,
     flags: 0n,
     child: 'entering',
     result: 'entering-pid',
@@ -195,7 +195,7 @@ function enter(
   entering.add({
     op: 'clone',
     what: 'start the process',
-    hint: 'EAGAIN: the limit of processes is reached, of the cgroup (pids.max) or of the user (ulimit -u).',
+    hint: NO_PROCESS,
     // The launcher's child: it may have to wait for it.
     flags: CLONE_PARENT,
     child: 'exec',

@@ -1,5 +1,17 @@
 /** Files that are whole or not there, whatever happens in between (rename(2) after fsync(2)). */
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  fstatSync,
+  fsyncSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { exhaustionOf } from '../../sys/exhausted.js';
+import { RecordError } from './errors.js';
 
 /** How a file's name ends until it is whole: no name of a container does. */
 const FRESH = '.new~';
@@ -9,24 +21,66 @@ export function isFresh(name: string): boolean {
   return name.endsWith(FRESH);
 }
 
-/** Replaces `file`; the owner alone can read it unless `mode` says otherwise. */
+/** Replaces `file`; the owner alone can read it unless `mode` says otherwise. @throws RecordError where the disk gives out */
 export function writeWhole(file: string, content: string, mode = 0o600): void {
-  const fresh = `${file}.${process.pid}${FRESH}`;
-  const fd = openSync(fresh, 'w', mode);
-  try {
-    writeSync(fd, content);
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
-  }
-  renameSync(fresh, file);
+  write(file, content, mode, true);
 }
 
 /** The same for what is made anew when a power cut takes it: it does not wait for the disk. */
 export function writeReplaceable(file: string, content: string, mode = 0o600): void {
+  write(file, content, mode, false);
+}
+
+function write(file: string, content: string, mode: number, lasting: boolean): void {
   const fresh = `${file}.${process.pid}${FRESH}`;
-  writeFileSync(fresh, content, { mode });
-  renameSync(fresh, file);
+  try {
+    const fd = openSync(fresh, 'w', mode);
+    try {
+      // All of it, or it throws: a single write(2) may find room for a part.
+      writeFileSync(fd, content);
+      if (lasting) fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+    renameSync(fresh, file);
+  } catch (cause) {
+    try {
+      rmSync(fresh, { force: true });
+    } catch {
+      // A disk that is read-only: nothing was made.
+    }
+    const exhausted = exhaustionOf(cause);
+    if (exhausted?.noSpace === true && overwrite(file, content)) return;
+    if (exhausted === undefined || !(cause instanceof Error) || !('code' in cause)) throw cause;
+    // write(2) itself does not know the file.
+    throw new RecordError(`cannot write ${file}: ${exhausted.what} (${cause.code})`, {
+      code: String(cause.code),
+      hint: exhausted.hint,
+      cause,
+    });
+  }
+}
+
+/**
+ * On a full disk, what makes room on it (stop, rm) must still be noted: the room that the file has may do. One write, padded as JSON may be, so
+ * that who reads meanwhile finds one text or the other.
+ *
+ * @returns false where that is not so
+ */
+function overwrite(file: string, content: string): boolean {
+  try {
+    const fd = openSync(file, 'r+');
+    try {
+      const { size, blocks } = fstatSync(fd);
+      const bytes = Buffer.from(content.padEnd(size));
+      if (bytes.length > blocks * 512) return false;
+      return writeSync(fd, bytes, 0, bytes.length, 0) === bytes.length;
+    } finally {
+      closeSync(fd);
+    }
+  } catch {
+    return false;
+  }
 }
 
 /** The text of a file; undefined where there is none. */

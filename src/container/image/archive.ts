@@ -15,7 +15,7 @@ import {
 import { join } from 'node:path';
 import { type Digest, Digester } from './digest.js';
 import { entryPath, linkedPath, printable } from './entry-path.js';
-import { ImageFormatError } from './errors.js';
+import { ImageFormatError, NO_ROOM } from './errors.js';
 import { type TarEntry, type TarHandler, TarReader } from './tar-reader.js';
 import { decompress } from './unpack.js';
 
@@ -91,9 +91,7 @@ class Spool implements TarHandler, Disposable {
     if (this.#bytes > this.#maxBytes) {
       throw new ImageFormatError(
         `the archive holds more than the ${this.#maxBytes} bytes that there is room for`,
-        {
-          code: 'DISK_FULL',
-        },
+        { code: 'DISK_FULL', hint: NO_ROOM },
       );
     }
     const name = entryPath(entry.name);
@@ -166,7 +164,10 @@ export async function archiveSource(
     length += chunk.length;
     // As for layers: headers and padding have room, endless zeros behind the end have not.
     if (length > options.maxBytes * 2 + 2 ** 30)
-      throw new ImageFormatError(`${what} unpacks to more than there is room for`, { code: 'DISK_FULL' });
+      throw new ImageFormatError(`${what} unpacks to more than there is room for`, {
+        code: 'DISK_FULL',
+        hint: NO_ROOM,
+      });
     reader.write(chunk);
   }
   if (length === 0) throw new ImageFormatError(`${what} is empty`, { code: 'IMAGE_FORMAT' });

@@ -44,6 +44,10 @@ export class RootfsError extends ImageError {}
 /** A user or group that the image names is not in its files. */
 export class UserError extends ImageError {}
 
+/** Some is kept free for what else is to be written there. */
+export const NO_ROOM =
+  'Make room on the disk of the image store (tvmm image prune --all removes the images that no container uses), or choose another root folder: 64 MiB of it are kept free.';
+
 /** What node:fs says of a full or closed disk, as a sentence about the store. Everything else stays as it is. */
 export function explainDisk(error: unknown, root: string): unknown {
   if (error instanceof TvmmError || !(error instanceof Error) || !('code' in error)) return error;

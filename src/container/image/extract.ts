@@ -25,7 +25,7 @@ import {
 import { SystemError } from '../../sys/errors.js';
 import { check, lastErrno } from '../../sys/libc.js';
 import { entryPath, markerOf, printable, splitPath } from './entry-path.js';
-import { LayerError, TarError } from './errors.js';
+import { LayerError, NO_ROOM, TarError } from './errors.js';
 import { LayerRoot, type LowerFolder } from './layer-root.js';
 import { mapOwner, type OwnerMap } from './owners.js';
 import type { TarEntry, TarHandler } from './tar-reader.js';
@@ -129,7 +129,7 @@ export class LayerExtractor implements TarHandler, Disposable {
     if (this.report.bytes > this.#options.maxBytes) {
       throw new LayerError(
         `the layer unpacks to more than the ${this.#options.maxBytes} bytes that there is room for`,
-        { code: 'LAYER_TOO_LARGE', hint: 'Free some space, or choose another root folder for images.' },
+        { code: 'LAYER_TOO_LARGE', hint: NO_ROOM },
       );
     }
     try {

@@ -7,7 +7,7 @@ import { Readable } from 'node:stream';
 import { setImmediate } from 'node:timers/promises';
 import { createGunzip } from 'node:zlib';
 import { type Digest, Digester, verifyDigest } from './digest.js';
-import { LayerError } from './errors.js';
+import { LayerError, NO_ROOM } from './errors.js';
 import { type ExtractOptions, type ExtractReport, LayerExtractor } from './extract.js';
 import type { Compression } from './manifest.js';
 import { TarReader } from './tar-reader.js';
@@ -124,7 +124,10 @@ export async function unpackLayer(
     options.signal?.throwIfAborted();
     digester.update(chunk);
     if (digester.size > maxArchive) {
-      throw new LayerError('the layer unpacks to more than there is room for', { code: 'LAYER_TOO_LARGE' });
+      throw new LayerError('the layer unpacks to more than there is room for', {
+        code: 'LAYER_TOO_LARGE',
+        hint: NO_ROOM,
+      });
     }
     reader.write(chunk);
   }
