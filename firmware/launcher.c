@@ -180,7 +180,7 @@ static int step_receive(const struct step *step)
 {
 	int fd = step->flags == ENGINE ? self.control : self.channels[step->flags];
 	i64 value = 0;
-	int error = fd < 0 ? ENOTCONN : receive(fd, (u8)step->number, &value);
+	int error = fd < 0 ? ENOTCONN : receive(fd, step->flags, (u8)step->number, &value);
 	/* How the peer ended says more than that it is gone. */
 	if (error == ECONNRESET && step->flags != ENGINE) {
 		int status = end_children(step->flags);

@@ -172,14 +172,39 @@ static void leave_if_cancelled(void)
 	}
 }
 
-/* Whether the engine is gone: what waits for a peer must not wait for ever behind it. */
-static int wait_for_message(int fd)
+/* Whether a child that runs a program has ended otherwise than by its last step. It stays to be waited for. */
+static int has_failed(u32 program)
+{
+	for (u32 i = 0; i < self.child_count; i++) {
+		int info[32] = {0}, pid = self.children[i]; /* siginfo_t: si_code at 2, si_pid at 4, si_status at 6. */
+		if (self.child_programs[i] != program)
+			continue;
+		sys(__NR_waitid, 1 /* P_PID */, pid, info, 0x41000005 /* __WALL|WNOWAIT|WEXITED|WNOHANG */, NULL);
+		if (info[4] == pid && (info[2] != 1 /* CLD_EXITED */ || info[6] != 0))
+			return 1;
+	}
+	return 0;
+}
+
+/*
+ * Whether the engine is gone: what waits for a peer must not wait for ever behind it. Nor behind one that has failed: its socket stays
+ * open where a sibling has taken it over.
+ */
+static int wait_for_message(int fd, u32 peer)
 {
 	struct pollfd fds[2] = {{fd, POLLIN, 0}, {self.control, 0, 0}};
 	for (;;) {
-		long ready = sys(__NR_poll, fds, 2, -1);
+		long ready = sys(__NR_poll, fds, 2, peer == ENGINE ? -1 : 100);
 		if (ready == -EINTR)
 			continue;
+		if (ready == 0) {
+			if (!has_failed(peer))
+				continue;
+			/* What it said before its end counts. */
+			if (sys(__NR_poll, fds, 1, 0) != 1)
+				return ECONNRESET;
+			return 0;
+		}
 		if (failed(ready))
 			return (int)-ready;
 		if (fds[0].revents)
@@ -190,14 +215,14 @@ static int wait_for_message(int fd)
 }
 
 /*
- * Takes the message with `tag` from a socket. Several processes may read from the engine's: each looks before it takes, and leaves what is
+ * Takes the message with `tag` from a socket: of the program `peer`, or the engine's. Several processes may read from the engine's: each looks before it takes, and leaves what is
  * another's. Returns an errno or 0; not at all where the engine has given the launch up.
  */
-static int receive(int fd, u8 tag, i64 *value)
+static int receive(int fd, u32 peer, u8 tag, i64 *value)
 {
 	struct message message;
 	for (;;) {
-		int error = wait_for_message(fd);
+		int error = wait_for_message(fd, peer);
 		if (error)
 			return error;
 		long got = sys(__NR_recvfrom, fd, &message, sizeof message, 0x42 /* MSG_PEEK|MSG_DONTWAIT */);
