@@ -1,6 +1,7 @@
 /** The command line as docker's and podman's users write it: other words, several names of which one fails, what is not there. Needs root. */
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import { engineHost } from './support/engine.js';
+import { busyboxArchive } from './support/engine-image.js';
 import { needs } from './support/needs.js';
 
 const host = engineHost('tvmm-words-');
@@ -26,6 +27,13 @@ it('goes on after a name that is not there, and says so by its exit status unles
   await tvmm(['wait', 'a']);
   expect(await tvmm(['rm', '-f', 'nobody', 'a'])).toMatchObject({ status: 0, stdout: 'a\n' });
   expect((await tvmm(['rm', 'nobody'])).status).toBe(1);
+});
+
+it('removes the images that are there', async () => {
+  await tvmm(['load'], busyboxArchive('here:1'));
+  const removed = await tvmm(['rmi', 'nothing', 'here:1']);
+  expect(removed).toMatchObject({ status: 1, stdout: 'here:1\n' });
+  expect(removed.stderr).toContain('nothing');
 });
 
 it.each([

@@ -11,6 +11,7 @@ import { registerChanges } from './image-changes.js';
 import { registerList } from './image-list.js';
 import { registerPush } from './image-push.js';
 import { openSession, print, rootOption, type StoreFlags, shortId } from './image-session.js';
+import { failureText } from './report.js';
 import { formatSize, sizeOption } from './units.js';
 import { UsageError } from './usage-error.js';
 
@@ -186,8 +187,16 @@ async function remove(names: readonly string[], flags: StoreFlags & { force?: bo
   using session = await openSession(flags);
   const { images, store, signal } = session;
   for (const name of names) {
-    const removed = await images.removeImage(store, name, { signal, force: flags.force === true });
-    for (const gone of removed.names) process.stdout.write(`${gone}\n`);
+    try {
+      const removed = await images.removeImage(store, name, { signal, force: flags.force === true });
+      for (const gone of removed.names) process.stdout.write(`${gone}\n`);
+    } catch (error) {
+      signal.throwIfAborted();
+      // One that fails does not keep the others from it.
+      if (names.length === 1) throw error;
+      process.stderr.write(failureText(error, false));
+      process.exitCode = 1;
+    }
   }
 }
 
