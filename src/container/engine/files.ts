@@ -7,11 +7,19 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  unlinkSync,
   writeFileSync,
   writeSync,
 } from 'node:fs';
 import { exhaustionOf } from '../../sys/exhausted.js';
+import { declare } from '../../sys/libc.js';
 import { RecordError } from './errors.js';
+
+const AT_FDCWD = -100;
+const RENAME_EXCHANGE = 2;
+const renameat2 = declare<
+  (fromFolder: number, from: string, toFolder: number, to: string, flags: number) => number
+>('renameat2', 'int', ['int', 'str', 'int', 'str', 'unsigned int']);
 
 /** How a file's name ends until it is whole: no name of a container does. */
 const FRESH = '.new~';
@@ -26,7 +34,10 @@ export function writeWhole(file: string, content: string, mode = 0o600): void {
   write(file, content, mode, true);
 }
 
-/** The same for what is made anew when a power cut takes it: it does not wait for the disk. */
+/**
+ * The same for what is made anew when a power cut takes it: it does not wait for the disk. A file that takes another's name is written out at
+ * once by some file systems (ext4's auto_da_alloc), one that changes names with it is not.
+ */
 export function writeReplaceable(file: string, content: string, mode = 0o600): void {
   write(file, content, mode, false);
 }
@@ -42,7 +53,10 @@ function write(file: string, content: string, mode: number, lasting: boolean): v
     } finally {
       closeSync(fd);
     }
-    renameSync(fresh, file);
+    // Fails where there is none yet, or the file system cannot do that.
+    const exchanged = !lasting && renameat2(AT_FDCWD, fresh, AT_FDCWD, file, RENAME_EXCHANGE) === 0;
+    if (exchanged) unlinkSync(fresh);
+    else renameSync(fresh, file);
   } catch (cause) {
     try {
       rmSync(fresh, { force: true });
