@@ -197,6 +197,29 @@ test('a child by CLONE_PARENT talks to the launcher, which supervises it', () =>
   expect(parent).toBe(launch.pid);
 });
 
+test('a process that fails is noticed, though a sibling that waits for the launcher holds its socket', () => {
+  const plan: Plan = {
+    inherited: { control: 3 },
+    programs: [
+      {
+        name: 'launcher',
+        steps: [
+          clone('stage', 0n, { result: 'stage' }),
+          { op: 'receive', what: 'wait for stage', tag: 1, peer: 'stage', result: 'init' },
+          { op: 'send', what: 'let init go on', tag: 2, peer: 'stage' },
+        ],
+      },
+      { name: 'stage', steps: [clone('init', 0x8000n, { result: 'child' }), call('close', [-1])] },
+      {
+        name: 'init',
+        steps: [{ op: 'receive', what: 'wait for the launcher', tag: 2, peer: 'launcher' }],
+      },
+    ],
+  };
+  using launch = Launch.start(plan);
+  expect(() => launch.finish()).toThrow('call close: close(-1): EBADF');
+});
+
 test('an init that is killed is told by how it ended', () => {
   const kill = call('kill', [{ register: 'pid' }, 9]);
   const plan: Plan = {
