@@ -26,6 +26,7 @@ import { SystemError } from '../../sys/errors.js';
 import { check, lastErrno } from '../../sys/libc.js';
 import { entryPath, markerOf, printable, splitPath } from './entry-path.js';
 import { LayerError, NO_ROOM, TarError } from './errors.js';
+import { LayerNotes } from './layer-notes.js';
 import { LayerRoot, type LowerFolder } from './layer-root.js';
 import { mapOwner, type OwnerMap } from './owners.js';
 import type { TarEntry, TarHandler } from './tar-reader.js';
@@ -44,16 +45,6 @@ const ENOTSUP = 95;
 const ENOSPC = 28;
 /** An entry costs memory here and an inode there; the largest real images stay below a tenth. */
 const MAX_ENTRIES = 5_000_000;
-
-/** Folders that give way make us look through all that are known: a layer that does nothing else would keep us busy for days. */
-const MAX_LOOKS = 4_000_000;
-
-/**
- * Names are kept until the last entry, and a layer that packs to a few MB can have gigabytes of them. What one costs beside its own
- * bytes is a guess at V8's.
- */
-const MAX_KEPT = 512 * 2 ** 20;
-const KEPT_NAME = 200;
 
 export interface ExtractOptions {
   /**
@@ -82,31 +73,21 @@ export interface ExtractReport {
   skippedXattrs: number;
 }
 
-interface FolderMeta {
-  readonly mode: number;
-  readonly mtime: { readonly seconds: number; readonly nanoseconds: number };
-}
-
 export class LayerExtractor implements TarHandler, Disposable {
   readonly report: ExtractReport = { entries: 0, bytes: 0, skippedDevices: 0, skippedXattrs: 0 };
   readonly #root: LayerRoot;
   readonly #options: ExtractOptions;
-  /** Modes and times of folders: set at the end, since entries change them and need them writable. */
-  readonly #folders = new Map<string, FolderMeta>();
-  /** What this layer has made; only kept where whiteouts are carried out, which must spare it. */
-  readonly #made = new Set<string>();
-  readonly #whiteouts = new Set<string>();
+  readonly #notes: LayerNotes;
   #fd = -1;
-  #looks = 0;
-  #kept = 0;
   #current: TarEntry | undefined;
 
   /** @param folder exists; empty, or for `apply` what the lower layers left @throws SystemError */
   constructor(folder: string, options: ExtractOptions) {
     this.#options = options;
+    this.#notes = new LayerNotes(options.maxNames);
     this.#root = new LayerRoot(folder, options.lower);
     this.#root.onImplicitFolder = (path, like) => this.#implicitFolder(path, like);
-    this.#root.mayReplace = (path) => this.#applies && !this.#made.has(path);
+    this.#root.mayReplace = (path) => this.#applies && !this.#notes.hasMade(path);
   }
 
   get #applies(): boolean {
@@ -169,7 +150,7 @@ export class LayerExtractor implements TarHandler, Disposable {
 
   /** Sets the modes and times of folders, deepest last made first. Call once, after the last entry. @throws SystemError */
   finish(): void {
-    for (const [path, meta] of [...this.#folders].reverse()) {
+    for (const [path, meta] of this.#notes.takeFolders()) {
       const fd = openat2(this.#root.fd, path, O_DIRECTORY, RESOLVE_IN_ROOT);
       if (fd === -1) continue;
       try {
@@ -179,7 +160,6 @@ export class LayerExtractor implements TarHandler, Disposable {
         closeSync(fd);
       }
     }
-    this.#folders.clear();
   }
 
   #explain(error: unknown): unknown {
@@ -243,21 +223,9 @@ export class LayerExtractor implements TarHandler, Disposable {
     }
   }
 
-  #keep(path: string): void {
-    this.#kept += path.length + KEPT_NAME;
-    if (this.#kept > (this.#options.maxNames ?? MAX_KEPT))
-      throw new LayerError('the names in the layer are too many and too long', { code: 'LAYER_TOO_LARGE' });
-  }
-
+  /** Only where whiteouts are carried out, which must spare what the layer has made. */
   #noteMade(path: string): void {
-    if (!this.#applies || this.#made.has(path)) return;
-    this.#keep(path);
-    this.#made.add(path);
-  }
-
-  #noteFolder(path: string, meta: FolderMeta): void {
-    if (!this.#folders.has(path)) this.#keep(path);
-    this.#folders.set(path, meta);
+    if (this.#applies) this.#notes.noteMade(path);
   }
 
   /** Makes a name; what a lower layer or an earlier entry left there makes room. @returns the parent's descriptor */
@@ -274,14 +242,7 @@ export class LayerExtractor implements TarHandler, Disposable {
 
   #remove(folder: string, base: string, path: string): void {
     this.#root.remove(folder, base);
-    this.#whiteouts.delete(path);
-    if (!this.#folders.has(path)) return;
-    this.#looks += this.#folders.size;
-    if (this.#looks > MAX_LOOKS)
-      throw new LayerError('the layer replaces its own folders too often', { code: 'LAYER_TOO_LARGE' });
-    for (const known of this.#folders.keys()) {
-      if (known === path || known.startsWith(`${path}/`)) this.#folders.delete(known);
-    }
+    this.#notes.forget(path);
   }
 
   #file(folder: string, base: string, path: string): void {
@@ -296,7 +257,7 @@ export class LayerExtractor implements TarHandler, Disposable {
 
   #directory(folder: string, base: string, path: string, entry: TarEntry): void {
     const parent = this.#root.folder(folder);
-    let isHiding = this.#whiteouts.has(path);
+    let isHiding = this.#notes.hasWhiteout(path);
     if (mkdirat(parent, base, 0o700) === -1) {
       const errno = lastErrno();
       if (errno !== EEXIST) throw new SystemError('mkdirat', printable(path), errno);
@@ -309,7 +270,7 @@ export class LayerExtractor implements TarHandler, Disposable {
   }
 
   #setFolder(path: string, base: string, entry: TarEntry): void {
-    this.#noteFolder(path, { mode: entry.mode, mtime: entry.mtime });
+    this.#notes.noteFolder(path, { mode: entry.mode, mtime: entry.mtime });
     const at = base === '' ? this.#root.fd : this.#root.folder(splitPath(path).folder);
     this.#setOwner(at, base, entry);
     const own = procPath(at, base === '' ? '.' : base);
@@ -320,7 +281,7 @@ export class LayerExtractor implements TarHandler, Disposable {
     this.#noteMade(path);
     const { folder, base } = splitPath(path);
     const now = { seconds: Math.floor((like?.mtimeMs ?? 0) / 1000), nanoseconds: 0 };
-    this.#noteFolder(path, { mode: like === undefined ? 0o755 : like.mode & 0o7777, mtime: now });
+    this.#notes.noteFolder(path, { mode: like === undefined ? 0o755 : like.mode & 0o7777, mtime: now });
     if (!this.#options.privileged) return;
     const { owners } = this.#options;
     const owner =
@@ -369,7 +330,7 @@ export class LayerExtractor implements TarHandler, Disposable {
 
   #opaque(folder: string): void {
     if (this.#applies) {
-      this.#root.empty(folder, (path) => this.#made.has(path));
+      this.#root.empty(folder, (path) => this.#notes.hasMade(path));
       return;
     }
     const fd = this.#root.folder(folder);
@@ -385,13 +346,12 @@ export class LayerExtractor implements TarHandler, Disposable {
     const path = folder === '' ? base : `${folder}/${base}`;
     if (this.#applies) {
       // A whiteout is about lower layers: what this one has put there stays.
-      this.#root.remove(folder, base, (one) => this.#made.has(one));
+      this.#root.remove(folder, base, (one) => this.#notes.hasMade(one));
       return;
     }
     const parent = this.#root.folder(folder);
     if (mknodat(parent, base, S_IFCHR, 0) !== -1) {
-      this.#keep(path);
-      this.#whiteouts.add(path);
+      this.#notes.noteWhiteout(path);
       return;
     }
     const errno = lastErrno();
