@@ -28,8 +28,6 @@ export function register(program: Command): void {
       const { setFlagsFromString } = await import('node:v8');
       // Every function is compiled at its first call: what runs once per container would be interpreted for hundreds of them.
       setFlagsFromString('--always-sparkplug');
-      // And optimized, on another thread, after a dozen calls instead of hundreds: no loop in here is hot, all of it is a request's way.
-      setFlagsFromString('--interrupt-budget=2000');
       const { resolve } = await import('node:path');
       const { defaultSocket, ServeError, Server } = await import('../container/serve/server.js');
       const [{ serveRequest }, { warmUp }] = await Promise.all([
