@@ -1,18 +1,15 @@
 /** `create` and `run` as one command does them: prepares the container, runs the launcher, takes everything back when it fails. */
 import type { Launch } from '../launch/launch.js';
 import type { ConsolePair } from './console.js';
-import { destroy } from './delete.js';
 import { driveUntil, expectLeft, finalStatus, type Stdio, startLaunch } from './drive.js';
 import type { RuntimeEnvironment } from './environment.js';
-import { ContainerNotFoundError, CreateError } from './errors.js';
+import { CreateError } from './errors.js';
 import { handedDescriptors } from './handed-descriptors.js';
-import { runHooksAnyway } from './hooks.js';
-import type { ContainerLock } from './lock.js';
 import type { NotifyProxy } from './notify.js';
 import { type PreparedCreate, prepareCreate } from './prepare.js';
 import type { ContainerRecord } from './record.js';
+import { removeOwn } from './remove-own.js';
 import { runPoststart } from './start.js';
-import { ociState } from './status.js';
 import type { ContainerFolder } from './store.js';
 import { ownTerminalSize } from './terminal-size.js';
 
@@ -145,7 +142,7 @@ export async function runContainer(
   let removed = false;
   const warn = (message: string) => environment.log.warn(message);
   const remove = async () => {
-    if (!removed && committed !== undefined) await removeContainer(environment, prepared, committed);
+    if (!removed && committed !== undefined) await removeOwn(environment, prepared.folder, committed);
     removed = true;
   };
   try {
@@ -179,26 +176,6 @@ export async function runContainer(
     else if (options.keep !== true) await remove();
     throw error;
   }
-}
-
-async function removeContainer(
-  environment: RuntimeEnvironment,
-  prepared: PreparedCreate,
-  record: ContainerRecord,
-): Promise<void> {
-  let lock: ContainerLock;
-  try {
-    lock = await prepared.folder.lock();
-  } catch (error) {
-    // Somebody else has deleted it.
-    if (error instanceof ContainerNotFoundError) return;
-    throw error;
-  }
-  using _lock = lock;
-  await destroy(prepared.folder, record);
-  await runHooksAnyway('poststop', record.hooks?.poststop, ociState(record, 'stopped'), (message) =>
-    environment.log.warn(message),
-  );
 }
 
 function handler(prepared: PreparedCreate) {

@@ -3,12 +3,12 @@ import { exitStatus } from '../../sys/spawn.js';
 import type { CgroupLayout } from '../cgroup/layout.js';
 import { TAG } from '../compile/tags.js';
 import { type CreateOptions, checkTerminal, type RunOptions } from '../runtime/create.js';
-import { destroy, destroyEnded } from '../runtime/delete.js';
 import type { RuntimeEnvironment } from '../runtime/environment.js';
-import { runHooks, runHooksAnyway } from '../runtime/hooks.js';
+import { runHooks } from '../runtime/hooks.js';
 import { type PreparedCreate, prepareCreate } from '../runtime/prepare.js';
 import { isAlive } from '../runtime/process-info.js';
 import type { ContainerRecord } from '../runtime/record.js';
+import { removeOwn } from '../runtime/remove-own.js';
 import { ociState } from '../runtime/status.js';
 import { type Caller, ColdError, descriptorsOf, withUmask } from './caller.js';
 import { driveUntil } from './drive.js';
@@ -109,11 +109,12 @@ export async function runFor(
     if (end?.removed === true) return end.status;
     // Without a status the caller was killed; the container is its own master then, as it is below runc.
     const lives = end === undefined && record.init !== undefined && isAlive(record.init);
-    if (options.keep !== true && !lives) await remove(environment, prepared, record, end !== undefined);
+    if (options.keep !== true && !lives)
+      await removeOwn(environment, prepared.folder, record, end !== undefined);
     return end?.status ?? 0;
   } catch (error) {
     if (committed === undefined) await prepared.rollback();
-    else if (options.keep !== true) await remove(environment, prepared, committed);
+    else if (options.keep !== true) await removeOwn(environment, prepared.folder, committed);
     throw error;
   }
 }
@@ -135,19 +136,6 @@ export async function ended(launch: RemoteLaunch): Promise<End | undefined> {
       return { status: exitStatus(event.waitStatus), removed: event.tag === TAG.removed };
     if (event.kind === 'closed') return undefined;
   }
-}
-
-async function remove(
-  environment: RuntimeEnvironment,
-  prepared: PreparedCreate,
-  record: ContainerRecord,
-  ended = false,
-): Promise<void> {
-  using _lock = await prepared.folder.lock();
-  await (ended ? destroyEnded : destroy)(prepared.folder, record);
-  await runHooksAnyway('poststop', record.hooks?.poststop, ociState(record, 'stopped'), (message) =>
-    environment.log.warn(message),
-  );
 }
 
 function handler(prepared: PreparedCreate) {
