@@ -241,7 +241,7 @@ function spawnTypeScript(source: string): ChildProcess {
     const done = await build({ stdin: { contents: ${JSON.stringify(source)}, resolveDir: process.cwd(), loader: 'ts' },
       bundle: true, platform: 'node', format: 'esm', target: 'node20', packages: 'external', write: false,
       // A module in a data URL does not know where the package is.
-      define: { 'import.meta.url': JSON.stringify(new URL('file://' + process.cwd() + '/test/child.js')) } });
+      define: { 'import.meta.dirname': JSON.stringify(process.cwd() + '/test') } });
     await import('data:text/javascript;base64,' + Buffer.from(done.outputFiles[0].contents).toString('base64'));`;
   return spawn(process.execPath, ['--input-type=module', '-e', run], {
     stdio: ['ignore', 'pipe', 'inherit'],
