@@ -105,7 +105,7 @@ export class Docker {
   #left(): string[] {
     const { folder } = this.host;
     const states = join(folder, 'run/runtime-tvmm/moby');
-    const own = ['dockerd ', 'containerd.toml', `${folder}/run/netns`, ` ${folder}/data ${folder}/data `];
+    const own = ['dockerd ', 'containerd.toml', `${folder}/run/netns`, ` ${folder}/data `];
     return [
       ...(existsSync(states) ? readdirSync(states) : []),
       ...this.host.left().filter((line) => !own.some((part) => line.includes(part))),
