@@ -321,7 +321,16 @@ describe('what containers do', () => {
     const since = new Date().toISOString();
     await run(['--name', 'seen'], 'sh', '-c', 'exit 2');
     await tvmm(['rm', 'seen']);
-    const { stdout } = await tvmm(['events', '--since', since, '--until', '0s', '--json']);
+    const { stdout } = await tvmm([
+      'events',
+      '--since',
+      since,
+      '--until',
+      '0s',
+      '--filter',
+      'container=seen',
+      '--json',
+    ]);
     const events: { action: string; attributes?: { exitCode?: string } }[] = stdout
       .split('\n')
       .filter((line) => line !== '')

@@ -70,7 +70,7 @@ test('a state folder on a disk that is full, or out of inodes, at whatever file:
         await t.ok('start', 'one');
         await t.ok('delete', '--force', 'one');
       } else {
-        said.add(/E[A-Z]+/.exec(stderr)?.[0] ?? '');
+        said.add(/\bE[A-Z]{4,}\b/.exec(stderr)?.[0] ?? '');
         expect(stderr, `${options}, ${amount} taken`).toMatch(
           new RegExp(`ENOSPC.*${t.state}|${t.state}.*ENOSPC`),
         );
