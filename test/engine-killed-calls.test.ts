@@ -3,20 +3,19 @@
  * runs, or none that does, and when that is removed nothing is left. A run takes every so-manieth call, another share from day to day; with
  * TVMM_TEST_EVERY_STEP=1 all of them.
  */
-import { execFile, spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { CLI, engineHost } from './support/engine.js';
 import { needs } from './support/needs.js';
+import { EVERY_STEP, todaysShare } from './support/todays-share.js';
+import { callsIn, killingAt, tracing } from './support/traced-calls.js';
 
 const { open, close, environment, tvmm, inspect, leftovers, until, removeAll } = engineHost('tvmm-killed-');
 let base: string;
 let rootfs: string;
 beforeEach((context) => {
-  needs(context, 'root');
-  // As long as something else traces this process tree, nobody can.
-  if (spawnSync('strace', ['-o', '/dev/null', 'true']).status !== 0) context.skip('strace cannot trace here');
+  needs(context, 'root', 'strace');
   ({ base, rootfs } = open());
 });
 afterEach(async () => {
@@ -24,18 +23,19 @@ afterEach(async () => {
   await close();
 });
 
-const STRIDE = process.env.TVMM_TEST_EVERY_STEP === '1' ? 1 : 12;
-const OFFSET = Math.floor(Date.now() / 86_400_000) % STRIDE;
 /** What it changes the machine by, and what it starts and waits for others by; `write` stands for the open before it as well. */
 const CALLS =
-  'mkdir write rename mknodat chmod memfd_create socketpair clone3 sendto connect rmdir unlink flock wait4 fsync mount';
+  'mkdir write rename renameat2 mknodat chmod memfd_create socketpair clone3 sendto connect rmdir unlink flock wait4 fsync mount';
 
 /** Runs the cold command under strace. @returns its status; null where it was killed */
-function traced(strace: readonly string[], args: readonly string[]): Promise<number | null> {
+function traced(
+  [strace = '', ...options]: readonly string[],
+  args: readonly string[],
+): Promise<number | null> {
   return new Promise((resolve) => {
     const child = execFile(
-      'strace',
-      ['-qq', ...strace, process.execPath, CLI, ...args],
+      strace,
+      [...options, process.execPath, CLI, ...args],
       { env: environment(), timeout: 120_000, killSignal: 'SIGKILL' },
       (error) => resolve(error === null ? 0 : typeof error.code === 'number' ? error.code : null),
     );
@@ -43,35 +43,16 @@ function traced(strace: readonly string[], args: readonly string[]): Promise<num
   });
 }
 
-/** Each call that the command makes, as its name and the how-manieth of that name it is. */
-async function callsOf(args: readonly string[]): Promise<{ call: string; nth: number }[]> {
-  const trace = join(base, 'trace');
-  expect(await traced(['-o', trace, '-e', `trace=${CALLS.replaceAll(' ', ',')}`], args)).toBe(0);
-  const counts = new Map<string, number>();
-  return readFileSync(trace, 'utf8')
-    .split('\n')
-    .flatMap((line) => {
-      const call = /^(\w+)\(/.exec(line)?.[1];
-      if (call === undefined) return [];
-      const nth = (counts.get(call) ?? 0) + 1;
-      counts.set(call, nth);
-      return [{ call, nth }];
-    });
-}
-
 test('run in the background', async () => {
   const args = ['run', '-d', '--name', 'one', '--network', 'none', '--rootfs', rootfs, 'sleep', '1000'];
-  const calls = await callsOf(args);
+  const trace = join(base, 'trace');
+  expect(await traced(tracing(CALLS, trace), args)).toBe(0);
   await removeAll();
   await until('nothing is left', () => leftovers().length === 0);
   const states = new Set<string>();
-  for (const [index, { call, nth }] of calls.entries()) {
-    if (index % STRIDE !== OFFSET) continue;
-    const where = `killed at ${call} number ${nth}`;
-    await traced(
-      ['-o', '/dev/null', '-e', `trace=${call}`, '-e', `inject=${call}:signal=KILL:when=${nth}`],
-      args,
-    );
+  for (const one of todaysShare(callsIn(trace))) {
+    const where = `killed at ${one.call} number ${one.nth}`;
+    await traced(killingAt(one), args);
     const { status, stdout, stderr } = await tvmm(['ps', '-a', '--format', '{{.Names}} {{.State}}']);
     expect({ status, stderr }, where).toEqual({ status: 0, stderr: '' });
     expect(stdout.trim(), where).toMatch(/^(one (running|created|exited))?$/);
@@ -95,5 +76,5 @@ test('run in the background', async () => {
   }
   expect(await tvmm(['run', '--rm', ...args.slice(2, -2), 'true'])).toMatchObject({ status: 0, stderr: '' });
   await until('nothing is left', () => leftovers().length === 0);
-  if (STRIDE === 1) expect([...states].sort()).toEqual(['', 'one created', 'one running']);
+  if (EVERY_STEP) expect([...states].sort()).toEqual(['', 'one created', 'one running']);
 });

@@ -7,6 +7,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { BrokenCreates, type Place } from './support/broken-create.js';
 import { needs } from './support/needs.js';
 import type { Config } from './support/oci.js';
+import { todaysShare } from './support/todays-share.js';
 
 let t: BrokenCreates;
 beforeEach((context) => {
@@ -14,9 +15,6 @@ beforeEach((context) => {
   t = new BrokenCreates();
 });
 afterEach(() => t.end());
-
-const STRIDE = process.env.TVMM_TEST_EVERY_STEP === '1' ? 1 : 12;
-const OFFSET = Math.floor(Date.now() / 86_400_000) % STRIDE;
 
 /** All that a plan may have, and of what it has hundreds of, a few. */
 function change(config: Config): void {
@@ -60,7 +58,7 @@ async function places(bundle: string): Promise<Place[]> {
     steps.map((one, step) => ({ program, step, what: one.op === 'label' ? 'label' : one.what })),
   );
   const seen = new Set<string>();
-  return all
+  const kinds = all
     .filter(({ what, program }) => {
       const kind = what.replace(/CAP_\w+/, 'CAP').replace(/\d+/g, 'N');
       if (!kind.includes('CAP') && what !== 'label') return true;
@@ -68,8 +66,8 @@ async function places(bundle: string): Promise<Place[]> {
       seen.add(`${program} ${kind}`);
       return !known;
     })
-    .map(({ program, step }) => ({ program, step }))
-    .filter((_, index) => index % STRIDE === OFFSET);
+    .map(({ program, step }) => ({ program, step }));
+  return todaysShare(kinds);
 }
 
 for (const [name, changed] of [

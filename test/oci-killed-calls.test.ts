@@ -2,27 +2,23 @@
  * `tvmm-oci` killed at each of its own system calls that change anything (by strace, from outside): the next command works and nothing stays.
  * A run takes every so-manieth call, another share from day to day; with TVMM_TEST_EVERY_STEP=1 all of them.
  */
-import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { needs } from './support/needs.js';
 import { OciTest } from './support/oci.js';
+import { todaysShare } from './support/todays-share.js';
+import { callsIn, killingAt, type TracedCall, tracing } from './support/traced-calls.js';
 
 let t: OciTest;
 beforeEach((context) => {
-  needs(context, 'root');
-  // As long as something else traces this process tree, nobody can.
-  if (spawnSync('strace', ['-o', '/dev/null', 'true']).status !== 0) context.skip('strace cannot trace here');
+  needs(context, 'root', 'strace');
   t = new OciTest();
 });
 afterEach(() => t?.end());
 
-const STRIDE = process.env.TVMM_TEST_EVERY_STEP === '1' ? 1 : 12;
-const OFFSET = Math.floor(Date.now() / 86_400_000) % STRIDE;
 /** What a command changes the machine by, and what it starts and waits for others by; `write` stands for the open before it as well. */
 const CALLS =
-  'mkdir write rename mknodat chmod chown memfd_create socketpair clone3 sendto rmdir unlink flock wait4 pidfd_send_signal kill';
+  'mkdir write rename renameat2 mknodat chmod chown memfd_create socketpair clone3 sendto rmdir unlink flock wait4 pidfd_send_signal kill';
 
 async function everythingGone(): Promise<string[]> {
   for (let tries = 0; tries < 300 && t.left().length > 0; tries++)
@@ -30,21 +26,11 @@ async function everythingGone(): Promise<string[]> {
   return t.left();
 }
 
-/** Each call that the command makes, as its name and the how-manieth of that name it is. */
-async function callsOf(command: readonly string[]): Promise<{ call: string; nth: number }[]> {
+/** The calls that the command makes. */
+async function callsOf(command: readonly string[]): Promise<TracedCall[]> {
   const trace = join(t.folder, 'trace');
-  const under = ['strace', '-qq', '-o', trace, '-e', `trace=${CALLS.replaceAll(' ', ',')}`];
-  expect((await t.oci(command, { under })).status).toBe(0);
-  const counts = new Map<string, number>();
-  return readFileSync(trace, 'utf8')
-    .split('\n')
-    .flatMap((line) => {
-      const call = /^(\w+)\(/.exec(line)?.[1];
-      if (call === undefined) return [];
-      const nth = (counts.get(call) ?? 0) + 1;
-      counts.set(call, nth);
-      return [{ call, nth }];
-    });
+  expect((await t.oci(command, { under: tracing(CALLS, trace) })).status).toBe(0);
+  return callsIn(trace);
 }
 
 /** Runs the command once for each of its calls, killed there; `after` follows each time. */
@@ -57,13 +43,11 @@ async function killedAtCalls(
   const calls = await callsOf(command);
   await after('not killed');
   let killed = 0;
-  for (const { call, nth } of calls.filter((_, index) => index % STRIDE === OFFSET)) {
+  for (const one of todaysShare(calls)) {
     await before();
-    const under = ['strace', '-qq', '-o', '/dev/null', '-e', `trace=${call}`];
-    under.push('-e', `inject=${call}:signal=KILL:when=${nth}`);
-    const { status } = await t.oci(command, { under });
+    const { status } = await t.oci(command, { under: killingAt(one) });
     if (status !== 0) killed++;
-    await after(`killed at ${call} number ${nth}`);
+    await after(`killed at ${one.call} number ${one.nth}`);
   }
   return killed;
 }

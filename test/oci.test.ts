@@ -1,7 +1,7 @@
 /** The life of containers through `tvmm-oci`, as its clients lead it. */
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { needs } from './support/needs.js';
 import { type Config, OciTest } from './support/oci.js';
 
@@ -116,21 +116,24 @@ test('exec takes its process from a file', async (context) => {
   expect(refused.stderr).toContain('cwd');
 });
 
-test.each([
-  [['one', '/no/such/program'], 'no such file or directory'],
-  [['one', 'no-such-program'], 'no such file or directory'],
-  [['one', '/etc'], 'permission denied'],
-  [['one'], 'exec args cannot be empty'],
-  [['two', 'true'], 'container does not exist'],
-  [['--cwd', 'relative', 'one', 'true'], 'Cwd must be an absolute path'],
-  [['--user', 'root', 'one', 'true'], 'bad uid'],
-])('exec %j fails with status 255 and says %j', async (args, message) => {
-  if (process.getuid?.() !== 0) return;
-  await t.ok('run', '-d', '-b', await t.bundle('sleep 1000'), 'one');
-  const outcome = await t.oci(['exec', ...args]);
-  expect(outcome.status).toBe(255);
-  expect(outcome.stderr).toContain(message);
-  expect(outcome.stderr.split('\n')).toHaveLength(2);
+describe('a command that cannot be executed', () => {
+  beforeEach((context) => needs(context, 'root'));
+
+  test.each([
+    [['one', '/no/such/program'], 'no such file or directory'],
+    [['one', 'no-such-program'], 'no such file or directory'],
+    [['one', '/etc'], 'permission denied'],
+    [['one'], 'exec args cannot be empty'],
+    [['two', 'true'], 'container does not exist'],
+    [['--cwd', 'relative', 'one', 'true'], 'Cwd must be an absolute path'],
+    [['--user', 'root', 'one', 'true'], 'bad uid'],
+  ])('exec %j fails with status 255 and says %j', async (args, message) => {
+    await t.ok('run', '-d', '-b', await t.bundle('sleep 1000'), 'one');
+    const outcome = await t.oci(['exec', ...args]);
+    expect(outcome.status).toBe(255);
+    expect(outcome.stderr).toContain(message);
+    expect(outcome.stderr.split('\n')).toHaveLength(2);
+  });
 });
 
 test('a paused container stands still, refuses exec, and dies of SIGKILL all the same', async (context) => {

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { packageRoot } from 'tvmm';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { runResident } from '../src/cli/resident.js';
 import { Server } from '../src/container/serve/server.js';
 import type { Command } from '../src/container/serve/session.js';
@@ -184,29 +184,32 @@ test('descriptors are preserved, and a missing one is refused', async (context) 
   expect(t.left()).toEqual([]);
 });
 
-test.each<[string, (bundle: string) => string[]]>([
-  ['a program that is missing', (bundle) => ['run', '-b', bundle, 'container-of-a-test']],
-  ['create of it', (bundle) => ['create', '-b', bundle, 'container-of-a-test']],
-  ['a bundle that is missing', () => ['create', '-b', 'nowhere', 'container-of-a-test']],
-  ['a container that is missing', () => ['state', 'container-of-a-test']],
-  ['an unknown flag', () => ['create', '--nonsense', 'container-of-a-test']],
-  ['an unknown command', () => ['nonsense']],
-  ['no command', () => []],
-])('the answer to %s is the same with and without an engine', async (_, line) => {
-  if (process.getuid?.() !== 0) return;
-  const bundle = await t.bundle('true', (config) => {
-    config.process.args = ['/no/such/program'];
+describe('answers', () => {
+  beforeEach((context) => needs(context, 'root'));
+
+  test.each<[string, (bundle: string) => string[]]>([
+    ['a program that is missing', (bundle) => ['run', '-b', bundle, 'container-of-a-test']],
+    ['create of it', (bundle) => ['create', '-b', bundle, 'container-of-a-test']],
+    ['a bundle that is missing', () => ['create', '-b', 'nowhere', 'container-of-a-test']],
+    ['a container that is missing', () => ['state', 'container-of-a-test']],
+    ['an unknown flag', () => ['create', '--nonsense', 'container-of-a-test']],
+    ['an unknown command', () => ['nonsense']],
+    ['no command', () => []],
+  ])('the answer to %s is the same with and without an engine', async (_, line) => {
+    const bundle = await t.bundle('true', (config) => {
+      config.process.args = ['/no/such/program'];
+    });
+    const plain = ({ status, stdout, stderr }: Outcome) => [
+      status,
+      stdout,
+      stderr.replace(/time="[^"]*"/g, ''),
+    ];
+    const alone = plain(await client(line(bundle), t.folder, { TVMM_ENGINE: '/nowhere' }));
+    expect(served + cold).toBe(0);
+    for (let again = 0; again < 2; again++) expect(plain(await client(line(bundle)))).toEqual(alone);
+    await expect.poll(() => served + cold).toBe(2);
+    expect(t.left()).toEqual([]);
   });
-  const plain = ({ status, stdout, stderr }: Outcome) => [
-    status,
-    stdout,
-    stderr.replace(/time="[^"]*"/g, ''),
-  ];
-  const alone = plain(await client(line(bundle), t.folder, { TVMM_ENGINE: '/nowhere' }));
-  expect(served + cold).toBe(0);
-  for (let again = 0; again < 2; again++) expect(plain(await client(line(bundle)))).toEqual(alone);
-  await expect.poll(() => served + cold).toBe(2);
-  expect(t.left()).toEqual([]);
 });
 
 test('a caller in other namespaces is sent the cold way', async (context) => {

@@ -98,6 +98,11 @@ export const NEEDS = {
     reason: 'the minimal kernel is not built',
     present: () => cachedMinimalKernel() !== undefined,
   },
+  /** As long as something else traces this process tree, nobody can. */
+  strace: {
+    reason: 'strace cannot trace here',
+    present: () => spawnSync('strace', ['-o', '/dev/null', 'true']).status === 0,
+  },
   /** For tests that run tvmm as another user. */
   openCheckout: { reason: 'this checkout is closed to other users', present: openToOthers },
   /** Minutes of work that a plain `npm test` leaves out: `TVMM_SLOW=1 npm test`. */
